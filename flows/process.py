@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, cast
 from uuid import UUID
 
-from blocks.runtime.quick_imports import quick_imports
+from blocks.runtime.quick_imports import collected_seldom, quick_imports
 
 with quick_imports():
     from prefect import State, allow_failure, flow, get_run_logger
@@ -159,7 +159,12 @@ def _prepared(settings: Settings) -> Generator[SourceReader]:
 
     The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
     """
-    with errors_delivered(settings.home), SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
+    with (
+        collected_seldom(),
+        errors_delivered(settings.home),
+        SourceReader.of(settings) as reader,
+        TagsContext(current_tags=set()),
+    ):
         yield reader
 
 

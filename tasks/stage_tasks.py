@@ -96,11 +96,14 @@ async def run_stage(stage: Stage[Any], shard: Shard, label: str) -> State[None]:
     context = shard.context
     shard.forget_transient_errors(where=stage.name)
     keys = _plan(stage, [document for document in shard.alive if stage.name not in document.outputs], context)
-    # First the locks, then the search for outputs: one that another run stores in between is found.
-    async with _output_locks(set(keys.values()), context) as held:
-        await _reuse(stage, keys, context)
-        async with _reserve(stage, keys, held, context) as reserved:
-            await _produce(stage, keys, held, reserved, context)
+    await _reuse(stage, keys, context)
+    missing = {document: key for document, key in keys.items() if stage.name not in document.outputs}
+    if missing:
+        # After the locks another search: an output that another run has stored in between is found.
+        async with _output_locks(set(missing.values()), context) as held:
+            await _reuse(stage, missing, context)
+            async with _reserve(stage, missing, held, context) as reserved:
+                await _produce(stage, missing, held, reserved, context)
     return _task_state(shard, stage.name, sum(document.outputs[stage.name].reused for document in shard.alive))
 
 
@@ -138,7 +141,7 @@ async def _output_locks(keys: set[str], context: RunContext) -> AsyncGenerator[s
 
 async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunContext) -> None:
     """Give each document the output that an earlier run has stored under its key, if that output is still valid."""
-    if not context.reuse:
+    if not context.reuse or not keys:
         return
     catalog = context.custody.catalog
     async with catalog.connection() as connection:

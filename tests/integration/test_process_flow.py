@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ from prefect.settings import (
 )
 from prefect.states import State
 
+from blocks.catalog import OutputLocks
 from blocks.custody.manifest import is_manifest_path
 from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.keys import load_storage_keys
@@ -148,6 +149,27 @@ async def test_the_same_content_is_processed_once_across_runs_and_names(workspac
     assert outputs(report) == [("first.hostile.txt", True), ("first.hostile.txt", True)]
     assert rows(workspace, "select count(*) from artifacts where kind = 'stage_output'") == [(1,)]
     assert rows(workspace, "select count(*) from artifacts where kind = 'upload'") == [(2,)]
+
+
+async def test_a_run_whose_outputs_are_all_stored_locks_none(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[str] = []
+    acquire = OutputLocks.try_acquire
+
+    async def try_acquire(self: OutputLocks, keys: Collection[str]) -> set[str]:
+        locked.extend(keys)
+        return await acquire(self, keys)
+
+    monkeypatch.setattr(OutputLocks, "try_acquire", try_acquire)
+    stored = workspace.write("stored.txt", "stored")
+    await process(stored)
+    assert len(locked) == 1
+    await process(stored)
+    assert len(locked) == 1
+    _, report = await process(stored, workspace.write("new.txt", "new"))
+    assert [reused for _, reused in outputs(report)] == [True, False]
+    assert len(locked) == 2
 
 
 async def test_twins_in_one_run_are_worked_on_once(workspace: Workspace) -> None:

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from blocks.runtime.quick_imports import quick_imports
+from blocks.runtime.quick_imports import collected_seldom, quick_imports
 
 
 def test_the_collector_is_off_inside_and_as_before_outside_also_after_an_error() -> None:
@@ -29,3 +29,12 @@ def test_what_was_imported_is_not_looked_at_again() -> None:
     with quick_imports():
         kept = [[] for _ in range(1000)]
     assert gc.get_freeze_count() >= frozen + len(kept)
+
+
+def test_garbage_is_looked_for_seldom_inside_and_as_before_outside() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(KeyError), collected_seldom():
+        assert gc.get_threshold() == (10_000, 20, 20)
+        assert gc.isenabled()
+        raise KeyError
+    assert gc.get_threshold() == before
