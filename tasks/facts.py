@@ -26,7 +26,6 @@ from tasks.contract import LanguageModelSettings, Read, Services, Stage, StageIn
 from tasks.extraction.evidence import Fact, Findings, Found
 from tasks.extraction.gazetteer import Gazetteer
 from tasks.extraction.passages import Passage, Passages, read_passages
-from tasks.extraction.rules import find_mentions, select_facts
 from tasks.text.key_phrases import MAX_TEXT_CHARACTERS, KeyPhrase, key_phrases
 from tasks.text.prose import plain_text, prose_spans
 from tasks.text.tables import table_rows
@@ -139,6 +138,9 @@ def _model_name(model: LanguageModelSettings) -> str:
 
 
 def _extract(passages: Passages, phrases: Sequence[KeyPhrase], options: FactOptions) -> Findings:
+    # Loading them takes a tenth of a second, and the process of a run never uses them. Workers have them.
+    from tasks.extraction.rules import find_mentions, select_facts
+
     found = find_mentions(passages.chunks, passages.language, Gazetteer(options.gazetteer))
     facts = select_facts(passages.chunks, found, phrases, passages.language, options.max_facts)
     return Findings(found=found, facts=facts)
@@ -148,6 +150,7 @@ def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings,
     """Return the model's facts and names, and what rules find by its form alone: dates, amounts, references."""
     # Loading it takes two seconds and 90 MB, which only a run with a model needs.
     from tasks.extraction.language_model import read_with_model
+    from tasks.extraction.rules import find_mentions
 
     reading = read_with_model(
         passages.chunks,

@@ -10,7 +10,9 @@ from __future__ import annotations
 from importlib import import_module
 from multiprocessing import spawn
 
-import_module("tasks.worker")  # once, here, for all workers
+# Once, here, for all workers; with the rules that the declaration of their stage leaves out.
+import_module("tasks.worker")
+import_module("tasks.extraction.rules")
 
 
 def _leave_main_module(_: str) -> None:

@@ -13,9 +13,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from blocks.catalog import Artifact, Draft, Reservation
-from blocks.custody.sealing import WHOLE_BYTES, Sealing, fill_whole
+from blocks.custody.sealing import WHOLE_BYTES, Filled, Sealing, fill_whole
 from blocks.errors import CatalogRefused, ContentMismatch, SourceNotFound, WaybillError
-from blocks.runtime.threads import in_thread
+from blocks.runtime.threads import StopCheck, in_thread
 from blocks.storage import Expected
 from tasks.contract import SOURCE, DocumentInfo
 from tasks.document import Deliverable, Document
@@ -24,6 +24,9 @@ from tasks.run_context import RunContext
 
 # Local files are read by this many threads: enough to wait for a slow disk, and few hand-overs for small files.
 _READING_THREADS = 4
+# Small files are stored by this many: a disk writes once for all that wait for it at the same time, and more would wait
+# for the interpreter.
+_STORING_THREADS = 4
 # Sources that the limit for S3 and its like is for.
 _LIMITED_SCHEMES = ("s3://", "s3a://", "gs://", "gcs://", "az://", "abfs://", "abfss://")
 # Small files are stored, and worked on, from what was read to examine them: of a shard, this much in all.
@@ -202,41 +205,88 @@ async def _store(new: Mapping[Document, Examined], context: RunContext, failures
     with suppress(CatalogRefused):
         reserved = dict(zip(drafts, await context.custody.reserve(list(drafts.values())), strict=True))
 
+    small: dict[Document, Reservation] = {}
     try:
         sealing = context.custody.sealing
+        # The folder of a storage elsewhere is written by its own program, one file at a time.
+        is_local = sealing.root is not None
+        small |= {one: reserved.pop(one) for one in list(reserved) if is_local and new[one].content is not None}
+        filled = await _fill_small(small, new, sealing, context)
 
         async def store(document: Document) -> None:
-            if document in reserved:
-                reservation = reserved.pop(document)
+            if document in small:
+                artifact = await _keep_filled(document, small.pop(document), filled[document], context)
             else:
-                (reservation,) = await context.custody.reserve([drafts[document]])
-            artifact = await _fill(document, new[document], reservation, sealing, context)
+                if document in reserved:
+                    reservation = reserved.pop(document)
+                else:
+                    (reservation,) = await context.custody.reserve([drafts[document]])
+                artifact = await _fill(document, new[document], reservation, context)
             document.stored(Deliverable(artifact=artifact, reused=False, seconds=0.0))
 
         await _each(new, failures, store)
     finally:
         await context.custody.release(list(reserved.values()))
+        undoing = [context.custody.undo(one.file_id, one.location) for one in small.values()]
+        await asyncio.gather(*undoing, return_exceptions=True)
 
 
-async def _fill(
-    document: Document, found: Examined, reservation: Reservation, sealing: Sealing, context: RunContext
+async def _fill_small(
+    small: Mapping[Document, Reservation], new: Mapping[Document, Examined], sealing: Sealing, context: RunContext
+) -> dict[Document, Filled | WaybillError]:
+    """Seal and write small contents, a few threads one after the other; return each one's outcome.
+
+    Their owner undoes them, also after any other error or a cancellation, when no thread works any more.
+    """
+    filled: dict[Document, Filled | WaybillError] = {}
+    waiting = iter(small.items())  # shared by the threads
+
+    def work(check: StopCheck) -> None:
+        for document, reservation in waiting:
+            check()
+            order = context.custody.order(reservation, reservation.draft, context.scratch / f"{document.index}.sealed")
+            content = new[document].content or b""
+            try:
+                # Its folder is synced with those of the others that become available together.
+                filled[document] = fill_whole(sealing, order, content)
+            except WaybillError as error:
+                filled[document] = error
+                continue
+            # For the first stage, here and not in a thread of its own. What fails is met again by `source_file`.
+            copy = _source_copy(document, context)
+            with suppress(WaybillError):
+                write_copy(content, copy, document.taken)
+                document.files[SOURCE] = copy
+
+    threads = [in_thread(work, context.custody.executor) for _ in range(min(_STORING_THREADS, len(small)))]
+    for problem in await asyncio.gather(*threads, return_exceptions=True):
+        if problem is not None:
+            raise problem
+    return filled
+
+
+async def _keep_filled(
+    document: Document, reservation: Reservation, filled: Filled | WaybillError, context: RunContext
 ) -> Artifact:
+    custody = context.custody
+    try:
+        if isinstance(filled, WaybillError):
+            raise filled
+        artifact = await custody.finish(filled)
+        return await context.keep(artifact, context.events.taken(document, artifact.created_at))
+    except BaseException:
+        await custody.undo(reservation.file_id, reservation.location)
+        raise
+    finally:
+        custody.open_writes.remove([reservation.file_id])
+
+
+async def _fill(document: Document, found: Examined, reservation: Reservation, context: RunContext) -> Artifact:
     custody, content = context.custody, found.content
 
     async def make_available(artifact: Artifact) -> Artifact:
         return await context.keep(artifact, context.events.taken(document, artifact.created_at))
 
-    if content is not None and sealing.root is not None:
-        order = custody.order(reservation, reservation.draft, context.scratch / f"{document.index}.sealed")
-        try:
-            # Its folder is synced with those of the others that become available together.
-            filled = await in_thread(lambda _: fill_whole(sealing, order, content))
-            return await make_available(await custody.finish(filled))
-        except BaseException:
-            await custody.undo(reservation.file_id, reservation.location)
-            raise
-        finally:
-            custody.open_writes.remove([reservation.file_id])
     if content is not None:
         return await custody.fill(reservation, content, make_available=make_available)
     # With the expected hash, a file that changes while it is being read fails instead of getting a wrong identity.
@@ -264,6 +314,8 @@ def _keep_source(examined: Mapping[Document, Examined], context: RunContext) -> 
     async def keep(document: Document) -> None:
         """Let the stages have the content from here: at once where custody cannot give it, else when they need it."""
         found = examined[document]
+        if SOURCE in document.files:
+            return
         if document.upload is None or context.custody.can_read(document.upload.artifact):
             document.content = found.content
             return

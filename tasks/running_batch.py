@@ -20,8 +20,9 @@ from tasks.job_queue import Ended, QueuedJob, settle
 from tasks.time_limit import LOOK_SECONDS, LimitExceeded, LimitWatch, TimeLimit
 from tasks.worker_process import WorkerDied, WorkerProcess
 
-# While more answers are due soon, those of some milliseconds are read together: waking up costs more than reading.
-_GATHER_SECONDS = 0.005
+# While more answers are due soon, those of some milliseconds are read together: waking up costs more than reading. What
+# follows from them waits no longer than for a commit (`blocks.custody.committer`).
+_GATHER_SECONDS = 0.025
 
 
 @dataclass(frozen=True, kw_only=True)

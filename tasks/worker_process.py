@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import threading
 from collections.abc import Mapping
 from functools import cached_property
@@ -58,6 +59,11 @@ class WorkerProcess:
         # Read on both sides, and by neither with waiting.
         self._claims, self._new_claims = Pipe(duplex=False)
         self._claims_lock = threading.Lock()
+        # `Connection.poll` and `multiprocessing.connection.wait` make such an object for each call.
+        self._received = select.poll()
+        self._received.register(self._connection.fileno(), select.POLLIN)
+        self._received_or_ended = select.poll()
+        self._received_or_ended.register(self._connection.fileno(), select.POLLIN)
         os.set_blocking(self._claims.fileno(), False)
         with its_end:
             self._process = context.Process(
@@ -69,6 +75,7 @@ class WorkerProcess:
             except BaseException:
                 self._close_pipes()
                 raise
+        self._received_or_ended.register(self._process.sentinel, select.POLLIN)
 
     def wait_until_ready(self) -> Self:
         """Wait until the process takes jobs. Raises `WorkerDied` and `TimeoutError`."""
@@ -109,11 +116,11 @@ class WorkerProcess:
 
         Raises `WorkerDied` when it has ended and nothing is left to read.
         """
-        if not wait([self._connection, self._process.sentinel], seconds):
+        if not self._received_or_ended.poll(seconds * 1000):
             return []
         found: list[object] = []
         try:
-            while self._connection.poll():
+            while self._received.poll(0):
                 found.append(self._connection.recv())
         except (EOFError, OSError):
             pass

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from blocks.catalog import Catalog, Draft, Reservation
 from blocks.custody import Custody
+from blocks.custody.sealing import Filled, KeepOrder, Sealing, fill_whole
+from blocks.errors import CatalogRefused
 from flows.process import process_documents
 from tasks import intake
 from tasks.examination import Examined, examine
+from tests import stored
 from tests.integration.conftest import Workspace
 
 
@@ -91,6 +95,34 @@ async def test_one_that_the_catalogue_refuses_does_not_keep_the_others_of_its_sh
     states = sorted(one["state"] for one in report["documents"])
     assert len(states) == 19
     assert states.count("completed") >= 18
+
+
+@pytest.mark.parametrize(
+    ("error", "stored_files"),
+    [(CatalogRefused("not this one"), 17), (RuntimeError("a fault of our own"), 9)],
+    ids=["refused", "unexpected"],
+)
+async def test_a_small_file_that_cannot_be_stored_leaves_neither_row_nor_bytes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: Exception, stored_files: int
+) -> None:
+    """Its own error fails it alone. An unexpected one fails those of its shard, also what is written of them."""
+    for number in range(17):
+        workspace.write(f"{number:02}.txt", f"text {number}")
+    workspace.write("bad.txt", "bad")
+
+    def fill(sealing: Sealing, order: KeepOrder, content: bytes) -> Filled:
+        filled = fill_whole(sealing, order, content)
+        if content == b"bad":
+            raise error
+        return filled
+
+    monkeypatch.setattr(intake, "fill_whole", fill)
+    report = await process(workspace.documents)
+    assert sum(one["state"] == "completed" for one in report["documents"]) == stored_files
+    with psycopg.connect(workspace.database_url) as connection:
+        kept = connection.execute("select state, count(*) from artifacts where kind = 'upload' group by 1").fetchall()
+    assert kept == [("available", stored_files)]
+    assert len(stored.blobs(workspace.home, "uploads")) == stored_files
 
 
 @pytest.mark.parametrize("size", [10, 2 * 2**20], ids=["small", "large"])

@@ -20,3 +20,9 @@ def test_no_reader_is_imported_with_the_stage() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_the_rules_for_facts_are_not_imported_with_the_stages() -> None:
+    program = "import sys, tasks.registry; print('tasks.extraction.rules' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
