@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _TEXTS = ("title", "media_type", "type", "language")
 _NUMBERS = ("pages", "chunks", "facts", "entities")
+# Looked for in each output several times; most have one or two.
+_FIGURES = frozenset({*_TEXTS, *_NUMBERS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,5 +50,9 @@ def whole(value: object) -> int | None:
 
 def known_figures(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures that *metadata* of an output has, of the type that they should have: it may hold anything."""
-    texts = {name: value for name in _TEXTS if isinstance(value := metadata.get(name), str) and value}
-    return texts | {name: number for name in _NUMBERS if (number := whole(metadata.get(name))) is not None}
+    found: dict[str, Any] = {}
+    for name in _FIGURES & metadata.keys():
+        value = metadata[name]
+        if (isinstance(value, str) and value) if name in _TEXTS else whole(value) is not None:
+            found[name] = value
+    return found
