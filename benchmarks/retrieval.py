@@ -132,12 +132,13 @@ def read_corpus(models: Path, options: ChunkOptions) -> Corpus:
     """Return the corpus, with every document through stages 1 to 3."""
     documents, questions = load()
     corpus = Corpus(documents, [*questions, *off_topic()], models, options)
-    corpus.indexed = [_indexed(one, models, options) for one in documents]
+    corpus.indexed = [indexed(one, models, options) for one in documents]
     corpus.vectors = embed([meaning_of(one.text) for one in corpus.questions], models=models)
     return corpus
 
 
-def _indexed(document: Document, models: Path, options: ChunkOptions) -> IndexedDocument:
+def indexed(document: Document, models: Path, options: ChunkOptions) -> IndexedDocument:
+    """Return *document* as stages 1 to 3 divide and embed it."""
     data = document.text.encode()
     info = DocumentInfo(
         name=document.name,

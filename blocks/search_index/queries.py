@@ -259,10 +259,14 @@ surroundings (similarity, passages) as (  -- how similar the nearest passages ar
     select avg(similarity), count(*)
       from (select similarity from by_vector order by similarity desc limit %(surroundings)s) nearest
 ),
-by_name as materialized (  -- documents whose title or file name is like the query, also with a typing error
-    select document_id, word_similarity(%(name)s, title || ' ' || source) as likeness
+alike as materialized (  -- documents whose title or file name is like the query, also with a typing error
+    select document_id, title || ' ' || source as name
       from indexed_documents
      where %(name)s <> '' and %(name)s <%% (title || ' ' || source) and {_OF_DOCUMENTS}
+),
+by_name as materialized (  -- read only as far as the limit, but planned as if to the end: so by the index of names
+    select document_id, word_similarity(%(name)s, name) as likeness
+      from (select document_id, name from alike limit %(max_matches_of_name)s) first_ones
      order by likeness desc, document_id
      limit %(candidates)s
 ),

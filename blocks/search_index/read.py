@@ -62,6 +62,8 @@ _MAX_MATCHES = 2_000
 # A word that so many passages hold does not distinguish them. A question of nothing but such words is answered by its
 # vector, if it has one: to find the passages that have all of them takes a second in a million.
 _MAX_MATCHES_OF_WORD = 3_000
+# A name that more documents have says little of each, and to compare one takes 10 to 20 µs, twice.
+_MAX_MATCHES_OF_NAME = 500
 # The first words of a pasted page name its subject; each further word costs a look-up in every language.
 _MAX_TERMS = 32
 # Longer than most titles and file names; comparing a question with every title takes as long as finding its vector.
@@ -102,7 +104,7 @@ async def search(
     are, and reported as skipped records. Raises `InvalidOptions` for a text without words, a wrong limit or vector,
     and `CatalogUnavailable` or `InvalidSettings`.
     """
-    parameters = _parameters(text, vector, limit)
+    parameters = parameters_of(text, vector, limit)
     with postgres_errors("search the index"):
         if filters is not None and filters.values():
             parameters["documents"] = await matching_documents(connection, filters)
@@ -181,7 +183,8 @@ def check_query(text: str, limit: int) -> None:
         raise InvalidOptions(f"a search returns 1 to {MAX_HITS} hits, not {limit}")
 
 
-def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[str, Any]:
+def parameters_of(text: str, vector: Sequence[float] | None, limit: int) -> dict[str, Any]:
+    """Return the parameters of the statement that searches. Raises `InvalidOptions`."""
     check_query(text, limit)
     if vector is not None and len(vector) != EMBEDDING_DIMENSIONS:
         raise InvalidOptions(f"the query's vector has {len(vector)} dimensions, the index {EMBEDDING_DIMENSIONS}")
@@ -201,6 +204,7 @@ def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[s
         "candidates": max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * limit),
         "max_matches": _MAX_MATCHES,
         "max_matches_of_word": _MAX_MATCHES_OF_WORD,
+        "max_matches_of_name": _MAX_MATCHES_OF_NAME,
         "weights": _WEIGHTS,
         "beginnings": [beginning_of(word) for word in words],
         "beginning_worth": _BEGINNING_WORTH,
