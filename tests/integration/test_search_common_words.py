@@ -62,3 +62,28 @@ async def test_an_index_without_statistics_is_searched_as_a_small_one(large: str
         connection.execute("delete from pg_statistic where starelid = 'indexed_chunks'::regclass")
     hits = await find(large, "open valve", direction(1, 1).tolist())
     assert "words" in hits[0].found_by
+
+
+async def test_more_frequent_words_are_known_than_postgres_keeps_by_itself(database_url: str) -> None:
+    """Two thousand words, each in two of the passages: by itself Postgres would keep a thousand."""
+    passages = [" ".join(f"w{number}x" for number in range(start, start + 500)) for start in range(0, 2000, 500)]
+    put(database_url, document(*passages * 2, title="Words", language=None))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("analyze indexed_chunks")
+        (known,) = connection.execute(
+            """
+            select count(*) from pg_stats, unnest(most_common_elems::text::text[]) lexeme
+             where tablename = 'indexed_chunks' and attname = 'words' and lexeme ~ '^w[0-9]+x$'
+            """
+        ).fetchone() or (0,)
+    assert known == 2000
+
+
+async def test_a_name_that_many_documents_have_is_compared_with_some(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_MAX_MATCHES_OF_NAME", 3)
+    put(database_url, *(document(f"Page {number}.", title=f"Minutes {number}") for number in range(6)))
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        answer = await search(connection, "minutez", show_all=True)
+    assert sorted("name" in hit.found_by for hit in answer.hits) == [False] * 3 + [True] * 3
