@@ -1,6 +1,6 @@
 """A job: one stage on one document, in the form in which it is sent to where it runs.
 
-Plain data that can be pickled, so that a run does not depend on where a `StageRunner` (`tasks.pool`) runs it.
+Plain data that can be pickled, so that a run does not depend on where a `StageRunner` (`tasks.runners`) runs it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from blocks.errors import Transient
 from tasks.contract import DocumentInfo
 
 if TYPE_CHECKING:
@@ -68,9 +69,20 @@ class JobResult:
         }
 
 
+class RunnerUnavailable(Transient):
+    """What runs stages on other machines does not answer now."""
+
+
 class StageRunner(Protocol):
-    """Runs jobs within limits of time and memory, concurrently if it can."""
+    """Runs jobs within limits of time and memory, concurrently if it can.
+
+    `tasks.runners` opens the one of a run; it is closed, and all that it does ended, with that block.
+    """
 
     async def run(self, job: Job) -> JobResult:
-        """Run *job* and write `job.target`. Raises the stage's error, or an error of `blocks.errors` for its end."""
+        """Run *job*, write `job.target`, and return what it has cost, and what of it was stored.
+
+        Raises the stage's error, or an error of `blocks.errors` for its end. To cancel the job, cancel the caller:
+        when it ends, the job stores nothing any more.
+        """
         ...

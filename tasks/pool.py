@@ -58,7 +58,7 @@ class WorkerPool:
         try:
             yield pool
         finally:
-            await asyncio.to_thread(pool._close)
+            await asyncio.to_thread(pool.close)
 
     async def run(self, job: Job) -> JobResult:
         """Run *job* in a worker. Raises the stage's own error, or `StageTimedOut`, `StageOutOfMemory`, `StageCrashed`.
@@ -88,7 +88,8 @@ class WorkerPool:
         for batch in running:
             self._queue.put_back(batch.abandon(queued))
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End all worker processes, whatever they do. Blocks."""
         self._queue.close()
         self._processes.kill()
         self._threads.shutdown(cancel_futures=True)

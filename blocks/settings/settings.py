@@ -116,6 +116,8 @@ class Settings:
     # and for a storage that is not a folder.
     language_model_limit: str = _setting(parsing.text, "waybill-language-model")
     storage_limit: str = _setting(parsing.text, "waybill-storage")
+    # The scheduler of a Dask cluster that runs stages, such as tcp://127.0.0.1:8786; processes of the run when not set.
+    dask: str | None = _setting(parsing.text, None)
     workers: int = _setting(parsing.whole_number(1, 64), default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)))
     # Processor time of one stage on one document; its size adds to it. A run may have its own.
     stage_timeout_seconds: float = _setting(parsing.number(0, above=True), 120.0)

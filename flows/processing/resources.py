@@ -39,10 +39,10 @@ from flows.processing.clear_up import clear_up_dead_runs
 from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
 from tasks.document_events import DocumentEvents
 from tasks.extraction.language_model import CONCURRENT_REQUESTS
-from tasks.pool import WorkerPool
 from tasks.remote.run_on import RunOn, check_run_on
 from tasks.remote.runner import open_remote_runners
 from tasks.run_context import Limits, RunContext, committer_of
+from tasks.runners import open_runner
 from tasks.sources import SourceReader
 
 # Of one lease: few requests to Prefect, and small enough that many machines have a share of a small limit.
@@ -79,7 +79,7 @@ async def open_run(
         _held(settings, run_id, webhook_url) as (custody, lease),
         _limits(settings, run_id, custody) as limits,
         OutputLocks.open(database_url, name=locks_name(lease.holder)) as locks,
-        WorkerPool.open(_limited(settings, time_limit), replace(services, sealing=_sealing_of(custody))) as pool,
+        open_runner(_limited(settings, time_limit), replace(services, sealing=_sealing_of(custody))) as runner,
         open_remote_runners(
             settings, custody, run_id=run_id, stages=stages, places=run_on or {}, time_limit=time_limit
         ) as remote,
@@ -94,7 +94,7 @@ async def open_run(
                 custody=custody,
                 committer=committer_of(custody, links),
                 locks=locks,
-                runner=pool,
+                runner=runner,
                 remote=remote,
                 sources=sources,
                 services=services,

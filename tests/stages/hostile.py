@@ -1,7 +1,7 @@
 """A stage that does what the document's text says, for tests of the limits; and one that takes documents together.
 
-Hang, eat memory, keep it, need some, abort, exit, raise, meet a full disk, kill the forkserver, linger until the file
-`go` is there, or one of the text's own, vanish between the work and its report, make a large output.
+Hang, eat memory, keep it, need some, abort, exit, raise, meet a full disk, kill the forkserver or its parent, linger
+until the file `go` is there, or one of the text's own, vanish between the work and its report, make a large output.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from blocks.errors import CatalogUnavailable, UnreadableDocument, WaybillError
 from tasks.contract import SOURCE, Read, Stage, StageInput, StageOptions, StageOutput
@@ -49,6 +51,9 @@ def run(given: StageInput, options: HostileOptions) -> StageOutput:
         os._exit(7)
     if "killer" in text:
         os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(3600)
+    if "assassin" in text:  # of the process that has started the forkserver
+        os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGKILL)
         time.sleep(3600)
     if "linger" in text:
         with (given.services.home / "attempts").open("a") as attempts:

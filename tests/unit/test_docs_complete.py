@@ -18,6 +18,7 @@ from tasks.registry import BUILT_IN
 DOCS = Path("docs")
 # Decided by the machine or by another variable; the page says so in words.
 DESCRIBED_DEFAULTS = {
+    "dask",
     "retention",
     "allowed_sources",
     "home", "database_url", "storage_url", "storage_recipient", "storage_identity_file", "passphrase", "link_keys_file",

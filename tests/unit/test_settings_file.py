@@ -50,6 +50,7 @@ slice_size = 100
 slices_at_once = 4
 language_model_limit = "models"
 storage_limit = "buckets"
+dask = "tcp://127.0.0.1:8786"
 ingest_window_seconds = 0.5
 workers = 3
 worker_home = "~/worker"
