@@ -134,10 +134,13 @@ known (name, configuration) as (
     select cfgname::text, oid::regconfig from pg_ts_config where cfgnamespace = 'pg_catalog'::regnamespace
 )"""
 
-# Documents of stemmers that this server does not know; a person needs to see no more than these.
+# Documents of stemmers that this server does not know; a person needs to see no more than these. Looked up by the index
+# of stemmers for each unknown one: there is hardly ever one, and to compare every document's takes longer than a search.
 UNKNOWN_STEMMERS: LiteralString = f"""{_STEMMERS}
-select sha256, stemmer from indexed_documents
- where stemmer in (select name from stemmers where name is not null except select name from known)
+select sha256, stemmer
+  from (select name from stemmers where name is not null except select name from known) unknown
+ cross join lateral (select sha256, stemmer from indexed_documents where stemmer = unknown.name
+                      order by sha256 limit 100) of_stemmer
  order by sha256 limit 100
 """
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import psycopg
 import pytest
 
-from blocks.search_index import SearchHit, search
+from blocks.search_index import SearchHit, queries, search
 from blocks.search_index import read as reading
 from tests.integration.indexed import direction, document, put
 
@@ -87,3 +88,11 @@ async def test_a_name_that_many_documents_have_is_compared_with_some(
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         answer = await search(connection, "minutez", show_all=True)
     assert sorted("name" in hit.found_by for hit in answer.hits) == [False] * 3 + [True] * 3
+
+
+def test_documents_are_not_read_for_unknown_stemmers_where_there_are_none(large: str) -> None:
+    with psycopg.connect(large) as connection:
+        rows = connection.execute(f"explain (analyze, costs off) {queries.UNKNOWN_STEMMERS}".encode()).fetchall()
+    scans = [row[0] for row in rows if re.search(r"Scan .*on indexed_documents \(", row[0])]
+    assert len(scans) == 1
+    assert "never executed" in scans[0]
