@@ -134,8 +134,8 @@ known (name, configuration) as (
     select cfgname::text, oid::regconfig from pg_ts_config where cfgnamespace = 'pg_catalog'::regnamespace
 )"""
 
-# Documents of stemmers that this server does not know; a person needs to see no more than these. Looked up by the index
-# of stemmers for each unknown one: there is hardly ever one, and to compare every document's takes longer than a search.
+# Documents of stemmers that this server does not know; a person needs to see no more than these. Looked up by each
+# unknown stemmer: there is hardly ever one, and to compare that of every document takes longer than a search.
 UNKNOWN_STEMMERS: LiteralString = f"""{_STEMMERS}
 select sha256, stemmer
   from (select name from stemmers where name is not null except select name from known) unknown
