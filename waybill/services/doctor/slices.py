@@ -18,7 +18,7 @@ from waybill.services.doctor.findings import Findings
 
 # Of the slices of runs, 200 to a request.
 _PREFECT_SECONDS = 60.0
-# Ends after which nobody starts the slices that are left, and nobody is to.
+# After these ends no process starts the slices that are left, and none is to.
 _OVER = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CANCELLING})
 
 
