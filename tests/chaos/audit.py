@@ -99,7 +99,7 @@ def _check_ingests(connection: psycopg.Connection, ledger: Ledger, result: Audit
             if not any(one.name in json.dumps(body) for body in failures):
                 result.findings.append(f"run {one.run_id} of {one.name} failed and no event names the document")
         elif not (one.status == "cancelled" and one.cancelled):
-            # A run whose process was killed goes on, twice.
+            # A run whose process was killed goes on, four times.
             result.findings.append(f"run {one.run_id} of {one.name} ended as {one.status}")
         if not found or found[-1] != f"task_{one.status}":
             result.findings.append(f"run {one.run_id} is {one.status}; its events say {found}")

@@ -1,7 +1,7 @@
 """Deployed runs whose process ended without an outcome go on: they are queued again and reuse what they had stored.
 
 Two moments: a flow server starts and finds runs that an earlier one left behind, or the process of a run dies while its
-flow server lives. Refuses to go on for ever: a run whose process dies for the third time is *Crashed*. Runs that are in
+flow server lives. Refuses to go on for ever: a run whose process dies for the fifth time is *Crashed*. Runs that are in
 a work pool belong to its worker.
 """
 
@@ -26,8 +26,9 @@ from blocks.runs.prefect_lists import UnreadableRuns, read_states, runs_of_deplo
 from blocks.runtime.outage_log import Problems
 from waybill.stack.automations import LOST
 
-# One kill is an accident, such as a machine short of memory; after the third, the run itself is suspect.
-MOST_ENDS = 3
+# One kill is an accident, such as a machine short of memory; after the fifth, the run itself is suspect. Documents have
+# processes of their own, and many uploads may share the run, so all of them would pay for a suspicion too soon.
+MOST_ENDS = 5
 # Whatever it was that ended the process, such as a lack of memory or descriptors, may pass.
 _PAUSE = timedelta(seconds=2)
 # The prefix of the message by which earlier ends of a run's process are counted.
@@ -73,7 +74,7 @@ async def _is_queued_again(run_id: UUID, reason: str) -> bool:
 
 
 async def queue_again(client: PrefectClient, run_id: UUID, reason: str) -> bool:
-    """Queue a run again whose process has died for the first or second time; return whether it is queued.
+    """Queue a run again whose process has died fewer than `MOST_ENDS` times; return whether it is queued.
 
     A run that has an outcome, is being cancelled, or cannot be read is left as it is. Raises what Prefect's client
     raises in an outage.
