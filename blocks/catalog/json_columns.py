@@ -35,7 +35,7 @@ def json_text(value: Mapping[str, Any], what: str) -> str:
 
 
 def _written_as_it_is(value: Mapping[str, Any]) -> str | None:
-    """Return plain JSON as text, a hundred times faster than by cleaning it; None where that has to be looked at.
+    """Return plain JSON as text, without walking through it; None where it has to be cleaned or refused.
 
     orjson writes null for NaN and infinities, and refuses lone surrogates, keys that are no text, and large integers.
     """

@@ -129,7 +129,8 @@ async def _recorded(
 ) -> RecordedT:
     """Return what *record* does, given the events, each with the file that becomes available with it.
 
-    A body costs a hundred times what a row does, for its links. So only those are rendered that an endpoint wants.
+    Rendering a body signs its links, the dear part of an event. So only those that an endpoint wants are
+    rendered.
     """
     shorts = [short_body(event) for event, _ in events]
     kinds = {_kind(event) for (event, _), short in zip(events, shorts, strict=True) if short is not None}

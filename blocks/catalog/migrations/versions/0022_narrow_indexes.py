@@ -5,7 +5,7 @@
 - Stage keys are looked up whole, so a hash index finds them.
 - Hardly any file is being moved, so the index of spare paths holds only those.
 
-Writers wait while it runs, seen 12 seconds for a million files, and readers for the last 7 of them.
+Writers wait while it runs, seen 2.2 seconds for 182,000 files, and readers for a part of it.
 """
 
 from alembic import op
