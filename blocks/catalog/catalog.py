@@ -35,10 +35,11 @@ MAX_PAGE = 1000
 # Time to pin a file again that was unpinned by mistake: until the next working day.
 UNPIN_GRACE = timedelta(days=1)
 
-# Columns that are known only once the file is written.
+# Columns that are known, or read, only once the file is written.
 _WRITTEN = (
-    "file_id", "document_sha256", "media_type", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for",
-    "header_sha256", "manifest", "created_at", "expires_at", "metadata", "report",
+    "file_id", "kind", "source_file", "document_sha256", "stage", "stage_name", "stage_key", "media_type", "size",
+    "sha256", "stored_size", "stored_sha256", "encrypted_for", "header_sha256", "manifest", "created_at", "expires_at",
+    "metadata", "report",
 )  # fmt: skip
 
 
@@ -124,9 +125,9 @@ class Catalog:
     async def make_available(self, connection: Connection, artifact: Artifact) -> Artifact:
         """Turn the `pending` row into *artifact* (row last), and record that its run delivered it.
 
-        One statement, so it is atomic on any connection. Type, sizes, hashes, times, metadata and report are those of
-        *artifact*. Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has removed it
-        meanwhile; then the statement has written nothing.
+        One statement, so it is atomic on any connection. All but name, run and path are those of *artifact*. Raises
+        `ArtifactNotFound` when the row is no longer pending, because a recovery has removed it meanwhile; then the
+        statement has written nothing.
         """
         rows = await fetch_all(connection, queries.MAKE_AVAILABLE, {"files": _written_rows([artifact])})
         if not rows:

@@ -39,18 +39,16 @@ _REUSABLE = f"""
 # A B-tree key has 2.7 kB at most, and a path or a signed URL may be longer: the index holds the beginning.
 _SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s"
 
-# Any number of rows in one statement, as one JSON array. Returns the time. Metadata and report are written once, when
-# the file is: a row that is pending is written again as a whole, and no one reads them before.
+# Any number of rows in one statement, as one JSON array. Returns the time. A pending row has what others read of it:
+# its path, its run, its document, and its name for people. The rest is written with the file, since the row is then
+# written again as a whole. It is given nevertheless: what is no text for Postgres is refused before anything is stored.
 RESERVE = """
     with reserved as (
-        insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
-                               stage_key, run_id, media_type, location, expires_at)
-        select file_id, 'pending', kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
-               run_id, media_type, location,
+        insert into artifacts (file_id, state, filename, document_sha256, run_id, location, expires_at)
+        select file_id, 'pending', filename, document_sha256, run_id, location,
                clock_timestamp() + make_interval(secs => keep_for_seconds)
           from jsonb_to_recordset(%(rows)s::jsonb) as row (
-               file_id uuid, kind text, filename text, source_file text, document_sha256 text, stage smallint,
-               stage_name text, stage_key text, run_id uuid, media_type text, location text,
+               file_id uuid, filename text, document_sha256 text, run_id uuid, location text,
                keep_for_seconds double precision)
     )
     select clock_timestamp() as now
@@ -62,15 +60,18 @@ RESERVE = """
 MAKE_AVAILABLE_CTES = """
     made as (
         update artifacts
-           set state = 'available', size = written.size, sha256 = written.sha256, stored_size = written.stored_size,
-               stored_sha256 = written.stored_sha256, encrypted_for = written.encrypted_for,
-               header_sha256 = written.header_sha256, manifest = written.manifest, created_at = written.created_at,
-               expires_at = written.expires_at, document_sha256 = written.document_sha256,
-               media_type = written.media_type, metadata = written.metadata, report = written.report
+           set state = 'available', kind = written.kind, source_file = written.source_file, stage = written.stage,
+               stage_name = written.stage_name, stage_key = written.stage_key, size = written.size,
+               sha256 = written.sha256, stored_size = written.stored_size, stored_sha256 = written.stored_sha256,
+               encrypted_for = written.encrypted_for, header_sha256 = written.header_sha256,
+               manifest = written.manifest, created_at = written.created_at, expires_at = written.expires_at,
+               document_sha256 = written.document_sha256, media_type = written.media_type,
+               metadata = written.metadata, report = written.report
           from jsonb_to_recordset(%(files)s::jsonb) as written (
-               file_id uuid, document_sha256 text, media_type text, size bigint, sha256 text, stored_size bigint,
-               stored_sha256 text, encrypted_for text, header_sha256 text, manifest text,
-               created_at timestamptz, expires_at timestamptz, metadata jsonb, report jsonb)
+               file_id uuid, kind text, source_file text, document_sha256 text, stage smallint, stage_name text,
+               stage_key text, media_type text, size bigint, sha256 text, stored_size bigint, stored_sha256 text,
+               encrypted_for text, header_sha256 text, manifest text, created_at timestamptz, expires_at timestamptz,
+               metadata jsonb, report jsonb)
          where artifacts.file_id = written.file_id and artifacts.state = 'pending'
         returning artifacts.*
     ), delivered as (

@@ -128,7 +128,8 @@ async def look_up(connection: Connection, sha256: str) -> KnownDocument:
         "file_ids": [row["file_id"] for row in files],
         "patterns": [f"%{one}%" for one in contents],
     }
-    sources = {str(row["source_file"]) for row in files}
+    # A file that is being stored has no source yet.
+    sources = {str(row["source_file"]) for row in files if row["source_file"] is not None}
     sources |= {str(row["source"]) for row in await fetch_all(connection, statements.SOURCES_OF_FILES, values)}
     runs = {row["run_id"] for row in await fetch_all(connection, statements.RUNS, values)}
     runs |= {row["run_id"] for row in await fetch_all(connection, statements.RUNS_OF_EVENTS, values)}
@@ -164,6 +165,8 @@ async def refuse(connection: Connection, known: KnownDocument, *, force: bool) -
         )
     if any(row["state"] == "pending" for row in known.files):
         raise DocumentInUse("the document is being stored by another process; try again when that is done")
+    if (await fetch_row(connection, statements.BEING_MADE_FROM, {"contents": known.contents}))["files"]:
+        raise DocumentInUse("a document that is made from it is being stored; try again when that is done")
     waiting = {"patterns": [f"%{one}%" for one in known.contents]}
     if (await fetch_row(connection, statements.OPEN_ASSIGNMENTS, waiting))["jobs"]:
         raise DocumentInUse("a remote worker has a job of the document; try again when its run is over, or cancel it")

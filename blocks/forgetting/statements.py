@@ -33,6 +33,13 @@ MADE_FROM = """
        and made.document_sha256 <> all(%(contents)s)
 """
 
+# Files that are being stored of a document with such a content. Whether it has the same source, their rows do not say.
+BEING_MADE_FROM = """
+    select count(*) as files
+      from artifacts output join artifacts made on made.document_sha256 = output.sha256
+     where output.document_sha256 = any(%(contents)s) and output.kind = 'stage_output' and made.state = 'pending'
+"""
+
 FILES = """
     select file_id, state, kind, filename, source_file, document_sha256, stage, run_id, size, sha256, media_type,
            pinned_at, held_at, metadata, created_at

@@ -698,14 +698,38 @@ async def test_no_two_files_have_one_path(database_url: str) -> None:
             connection.execute("update artifacts set spare_location = '1/7' where location = '2/2'")
 
 
-async def test_metadata_and_report_are_written_with_the_file_and_not_when_it_is_announced(catalog: Catalog) -> None:
-    wanted = draft(stage=1, metadata={"pages": 3}, report={"stage_version": "1"})
+# What recovery, forgetting and doctor read of a file that is being stored; and columns with a default.
+_OF_PENDING = {"file_id", "state", "filename", "document_sha256", "run_id", "location", "created_at", "expires_at"}
+_DEFAULTS = {"metadata": {}, "report": {}, "manifest": "separate"}
+
+
+async def test_a_pending_row_has_only_what_is_read_of_it_and_the_file_has_all(catalog: Catalog) -> None:
+    wanted = draft(stage=1, metadata={"pages": 3}, report={"stage_version": "1"}, run_id=uuid4())
     file_id = await announce(catalog, wanted)
     async with catalog.transaction() as connection:
-        found = await connection.execute("select metadata, report from artifacts where file_id = %s", [file_id])
-        assert list((await found.fetchall())[0].values()) == [{}, {}]
+        found = await connection.execute("select * from artifacts where file_id = %s", [file_id])
+        (row,) = await found.fetchall()
+        assert {name for name, value in row.items() if value is not None} == _OF_PENDING | _DEFAULTS.keys()
+        assert {name: row[name] for name in _DEFAULTS} == _DEFAULTS
+        assert (row["filename"], row["document_sha256"], row["run_id"]) == (
+            wanted.filename, wanted.document_sha256, wanted.run_id,
+        )  # fmt: skip
         made = await fill(catalog, connection, file_id, wanted)
-    assert (made.metadata, made.report) == (wanted.metadata, wanted.report)
+    assert wanted.columns().items() <= vars(made).items()
+    async with catalog.connection() as connection:
+        assert await catalog.get(connection, file_id) == made
+
+
+@pytest.mark.parametrize("name", ["kind", "source_file", "media_type"])
+@pytest.mark.parametrize("state", ["available", "deleting", "deleted"])
+async def test_only_a_pending_row_may_lack_what_describes_its_file(catalog: Catalog, name: str, state: str) -> None:
+    artifact = await store(catalog, draft())
+    deleted_at = "now()" if state == "deleted" else "null"
+    change = f"update artifacts set state = '{state}', deleted_at = {deleted_at}, {name} = null"  # noqa: S608
+    async with catalog.connection() as connection:
+        with pytest.raises(psycopg.errors.CheckViolation, match="artifacts_described"):
+            await connection.execute(change.encode())
+        assert await catalog.get(connection, artifact.file_id) == artifact
 
 
 async def test_every_list_is_answered_from_an_index(database_url: str) -> None:

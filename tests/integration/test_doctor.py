@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -312,6 +312,12 @@ async def test_what_is_normal_for_a_moment_is_no_finding(sound: Sound) -> None:
     await sound.sql("update artifacts set state = 'pending' where kind = 'upload'")
     await sound.sql("update webhook_deliveries set state = 'pending', settled_at = null")
     assert shown(await sound.examined(Tolerances())) == {}
+
+
+async def test_a_file_that_was_not_stored_to_its_end_is_named(sound: Sound) -> None:
+    (reservation,) = await sound.place.custody.reserve([replace(draft(), filename="half of it.pdf")])
+    (finding,) = [one for one in (await sound.examined()).found if one.check == "unfinished"]
+    assert finding.examples[0].startswith(f"{reservation.file_id} half of it.pdf, since 20")
 
 
 async def test_files_of_earlier_keys_count_as_readable_and_those_of_lost_ones_do_not(sound: Sound) -> None:

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Running
 
 from blocks.access import Actor
-from blocks.catalog import Artifact
+from blocks.catalog import Artifact, Draft
 from blocks.catalog.keeping import hold
 from blocks.custody import Custody
 from blocks.errors import ArtifactHeld, ArtifactPinned, DocumentInUse, DocumentNotFound, InvalidOptions
@@ -124,6 +124,28 @@ async def test_a_run_under_way_is_waited_for(
         await connection.execute("update artifacts set state = 'pending' where kind = 'upload'")
     with pytest.raises(DocumentInUse, match="being stored"):
         await forgetter.forget(sha256)
+
+
+async def test_what_is_being_stored_of_a_document_or_made_from_it_is_waited_for(
+    workspace: Workspace, custody: Custody, forgetter: Forgetter, mark: str
+) -> None:
+    path = workspace.write(f"{mark}.md", mark)
+    await process(path)
+    (sha256,) = await documents(custody, str(path))
+    (output,) = [file for file in await files(custody) if file.stage]
+    for content, why in ((sha256, "the document is being stored"), (output.sha256, "made from it is being stored")):
+        draft = Draft(
+            kind="upload", filename=path.name, source_file=str(path), document_sha256=content, media_type="text/plain",
+            keep_for=timedelta(days=1),
+        )  # fmt: skip
+        reservations = await custody.reserve([draft])
+        seen = await forgetter.look(sha256)
+        assert why in str(seen.refused)
+        assert seen.known.sources == [str(path)]
+        with pytest.raises(DocumentInUse, match=why):
+            await forgetter.forget(sha256)
+        await custody.release(reservations)
+    await forgetter.forget(sha256)
 
 
 async def test_several_contents_of_a_source_are_several_documents(

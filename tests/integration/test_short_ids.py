@@ -94,6 +94,18 @@ async def test_a_deleted_file_counts_only_where_no_other_is_meant(connection: Co
     assert await find_file(connection, "0b6f1c3e7d53") == gone
 
 
+async def test_files_that_are_being_stored_are_listed_by_their_names(connection: Connection) -> None:
+    ids = [f"0b6f1c3e-7d5{last}-4f0e-9a55-2f6f0f5f3c1a" for last in range(2)]
+    for file_id in ids:
+        await connection.execute(
+            "insert into artifacts (file_id, state, filename, document_sha256, location, expires_at) "
+            "values (%s, 'pending', 'report.md', %s, %s, now())",
+            (file_id, "a" * 64, f"x/{file_id}"),
+        )
+    with pytest.raises(AmbiguousId, match=f"  {ids[0]}  report.md, which is being stored\n  {ids[1]}  report.md"):
+        await find_file(connection, "0b6f1c3e")
+
+
 async def test_a_file_is_found_by_its_name_and_several_of_that_name_are_listed(connection: Connection) -> None:
     one = await add_file(connection, str(uuid4()), name="report.md")
     hexadecimal = await add_file(connection, str(uuid4()), name="deadbeef")

@@ -36,7 +36,8 @@ _DIGITS = re.compile(r"[0-9a-f]{8,32}")
 _WITH_DASHES = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{0,4}|-[0-9a-f]{4}(-[0-9a-f]{0,4}|-[0-9a-f]{4}(-[0-9a-f]{0,4}|-.*)))?")
 
 _FILES = """
-    select file_id::text as id, filename || ' of ' || source_file as about, state = 'available' as usable from artifacts
+    select file_id::text as id, filename || coalesce(' of ' || source_file, ', which is being stored') as about,
+           state = 'available' as usable from artifacts
      where file_id between %(first)s and %(last)s order by usable desc, file_id limit %(limit)s
 """
 _FILES_NAMED = """
