@@ -261,14 +261,12 @@ class Catalog:
         """Return one page of available files, newest first. *after* is the `Page.next` of the page before."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} files, not {limit}")
-        filters: Row = {
-            "source": source, "stage": stage, "run_id": run_id, "document_sha256": document_sha256, "kind": kind,
-        }  # fmt: skip
+        filters: Row = {"source": source, "stage": stage, "run_id": run_id, "document_sha256": document_sha256}
         if after is not None:
             filters["after_created_at"], filters["after_file_id"] = read_row_cursor(after)
         given = {name: value for name, value in filters.items() if value is not None}
         # One row more than the page shows whether there is a next one.
-        rows = await fetch_all(connection, queries.list_statement(given), {**given, "limit": limit + 1})
+        rows = await fetch_all(connection, queries.list_statement(given, kind=kind), {**given, "limit": limit + 1})
         artifacts = [artifact_of(row) for row in rows]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]

@@ -31,14 +31,12 @@ _KEPT_SECONDS = """
       where a.source_file like kept.pattern)
 """
 
-# As many newer files of the same source, kind and stage as are kept. The index by source has the newest first, so no
-# more of them than that are read. The kind is an expression, so that Postgres does not take the index by kind instead,
-# as it does where the table has no statistics yet: that reads every newer file.
+# As many newer files of the same source, kind and stage as are kept, found by the index by source.
 _AMONG_NEWEST = """
     ({a}.kind in ('upload', 'stage_output') and (select count(*) from (
         select from artifacts n
          where n.state = 'available' and left(n.source_file, 512) = left({a}.source_file, 512)
-           and n.source_file = {a}.source_file and n.kind || '' = {a}.kind and n.stage is not distinct from {a}.stage
+           and n.source_file = {a}.source_file and n.kind = {a}.kind and n.stage is not distinct from {a}.stage
            and (n.created_at, n.file_id) > ({a}.created_at, {a}.file_id)
          limit %(keep_newest)s) as newer) < %(keep_newest)s)
 """

@@ -17,7 +17,18 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark, queries, sweeping
+from blocks.catalog import (
+    KINDS,
+    Artifact,
+    Catalog,
+    Connection,
+    Draft,
+    Kind,
+    Reservation,
+    StageMark,
+    queries,
+    sweeping,
+)
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.postgres import pool as pool_module
 from tests.stack_driver import PATIENCE_SECONDS
@@ -646,7 +657,6 @@ _TYPES = {
     "source": ("text", "'/docs/77/report-77.pdf'"),
     "stage": ("smallint", "3"),
     "run_id": ("uuid", f"'{7:032}'"),
-    "kind": ("text", "'upload'"),
     "limit": ("bigint", "101"),
     "after_created_at": ("timestamptz", "now() - interval '2000 seconds'"),
     "after_file_id": ("uuid", "gen_random_uuid()"),
@@ -665,7 +675,8 @@ def as_prepared(statement: str) -> str:
 
 STATEMENTS = {
     "-".join(filters) or "everything": queries.list_statement(
-        {"run": "run_id", "after": "after_file_id"}.get(name, name) for name in filters
+        [{"run": "run_id", "after": "after_file_id"}.get(name, name) for name in filters],
+        kind="upload" if "kind" in filters else None,
     )
     for filters in (
         (),
@@ -682,6 +693,7 @@ STATEMENTS = {
         ("source", "stage", "run", "kind", "after"),
     )
 } | {
+    **{kind: queries.list_statement([], kind=kind) for kind in KINDS},
     "find-reusable": queries.FIND_REUSABLE,
     "find-uploads": queries.FIND_UPLOADS,
     "files-of-a-folder": sweeping.AVAILABLE_IN,
@@ -754,6 +766,27 @@ async def test_every_list_is_answered_from_an_index(database_url: str) -> None:
                 assert "Index" in plan, f"{name}, {mode}:\n{plan}"
                 # A page of the list is 101 rows of 20,000. How long it takes depends on what else the machine does.
                 assert pages_read(plan) < 500, f"{name}, {mode}:\n{plan}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_files_of_each_kind_are_found_by_an_index(database_url: str, kind: Kind) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(_MANY)
+        connection.execute("update artifacts set kind = 'export' where location in ('7/0', '8/0')")
+        connection.execute("update artifacts set kind = 'transfer' where location in ('9/0')")
+        connection.execute("vacuum analyze")
+        statement = as_prepared(queries.list_statement([], kind=kind)).replace(
+            f"${[*_TYPES].index('limit') + 1}", "101"
+        )
+        plan = "\n".join(row[0] for row in connection.execute(f"explain (analyze, buffers) {statement}".encode()))
+    # Outputs of stages, which most files are, are not in the index by kind.
+    assert ("artifacts_by_time" if kind == "stage_output" else "artifacts_by_kind") in plan
+    assert pages_read(plan) < 500, plan
+
+
+async def test_a_kind_that_there_is_not_has_no_files(catalog: Catalog) -> None:
+    await store(catalog, draft())
+    assert await listed(catalog, kind="' or true --") == []
 
 
 def pages_read(plan: str) -> int:
