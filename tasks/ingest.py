@@ -16,6 +16,7 @@ import orjson
 from psycopg import Connection
 from pydantic import Field
 
+from blocks.catalog.ingestion_counts import INGESTOR
 from blocks.embedding import EMBEDDING_MODEL
 from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
 from blocks.postgres import connect, postgres_errors
@@ -70,7 +71,7 @@ def run_together(given: Sequence[StageInput], options: IngestOptions) -> list[St
 
 INGEST: Stage[IngestOptions] = Stage(
     number=5,
-    name="ingestor",
+    name=INGESTOR,
     version="1",
     suffix=".ingestion.json",
     media_type="application/json",

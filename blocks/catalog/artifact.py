@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 from uuid import UUID
 
+from blocks.catalog.ingestion_counts import INGESTOR, with_zeros
 from blocks.catalog.outlook import Outlook
 
 # In the age header of the blob, or an object of its own next to it.
@@ -214,6 +215,8 @@ def artifact_of(row: Mapping[str, Any]) -> Artifact:
     Metadata or a report that is no JSON object, as SQL may write it, is shown as damage, and as an empty object.
     """
     if type(row["metadata"]) is dict and type(row["report"]) is dict:
+        if row["stage_name"] == INGESTOR:
+            row = {**row, "metadata": with_zeros(INGESTOR, row["metadata"])}
         return Artifact(**row)
     odd = [name for name in ("metadata", "report") if type(row[name]) is not dict]
     damage = row["damage"] or f"its row in the catalogue is damaged: {' and '.join(odd)} is no JSON object"

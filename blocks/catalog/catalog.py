@@ -14,6 +14,7 @@ import orjson
 
 from blocks.catalog import queries, statistics_queries
 from blocks.catalog.artifact import HOW_TO_REMAKE, MOST_BYTES, Artifact, Kind, ManifestPlace, Reservation, artifact_of
+from blocks.catalog.ingestion_counts import without_zeros
 from blocks.catalog.json_columns import json_text
 from blocks.errors import (
     ArtifactGone,
@@ -320,7 +321,10 @@ def _written_rows(artifacts: Sequence[Artifact]) -> str:
     """Return the JSON that `queries.MAKE_AVAILABLE_CTES` reads. Raises `CatalogRefused` for what is no plain JSON."""
     rows = [
         {name: getattr(one, name) for name in _WRITTEN}
-        | {name: orjson.Fragment(json_text(getattr(one, name), name)) for name in ("metadata", "report")}
+        | {
+            "metadata": orjson.Fragment(json_text(without_zeros(one.stage_name, one.metadata), "metadata")),
+            "report": orjson.Fragment(json_text(one.report, "report")),
+        }
         for one in artifacts
     ]
     return _json_rows(rows)

@@ -10,6 +10,7 @@ from uuid import UUID
 from blocks.catalog import maintenance_queries, queries
 from blocks.catalog.artifact import Artifact, Stored, artifact_of
 from blocks.catalog.catalog import UNPIN_GRACE, Catalog, Unfinished
+from blocks.catalog.ingestion_counts import without_zeros
 from blocks.catalog.json_columns import json_text
 from blocks.postgres import Connection, execute, fetch_all, fetch_optional
 
@@ -123,7 +124,8 @@ async def restore(connection: Connection, artifact: Artifact) -> bool:
 
     The row of a file that the retention has removed is made available again, for `UNPIN_GRACE` at least.
     """
-    values = {**vars(artifact), "metadata": json_text(artifact.metadata, "metadata")}
+    metadata = without_zeros(artifact.stage_name, artifact.metadata)
+    values = {**vars(artifact), "metadata": json_text(metadata, "metadata")}
     values["grace_seconds"] = UNPIN_GRACE.total_seconds()
     values["report"] = json_text(artifact.report, "report")
     return await _changed_row(connection, maintenance_queries.RESTORE, values)

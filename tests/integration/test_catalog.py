@@ -29,6 +29,8 @@ from blocks.catalog import (
     queries,
     sweeping,
 )
+from blocks.catalog.ingestion_counts import INGESTOR
+from blocks.catalog.maintenance import restore
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.postgres import pool as pool_module
 from tests.stack_driver import PATIENCE_SECONDS
@@ -637,6 +639,32 @@ async def test_a_connection_that_is_cut_in_use_is_a_passing_condition(catalog: C
         async with catalog.transaction() as connection:
             await connection.execute("select pg_terminate_backend(pg_backend_pid())")
     assert await listed(catalog) == []
+
+
+async def test_counts_of_an_ingestion_are_stored_without_zeros_and_shown_and_exported_with_them(
+    catalog: Catalog,
+) -> None:
+    counts = {"inserted": 3, "updated": 0, "unchanged": 0, "removed": 0}
+    metadata = {"rows": {"chunks": counts, "facts": dict.fromkeys(counts, 0)}, "left_out": 0}
+    wanted = replace(
+        draft(metadata=metadata), kind="stage_output", stage=StageMark(number=5, name=INGESTOR, key=sha("5"))
+    )
+    artifact = await store(catalog, wanted)
+    assert artifact.metadata == metadata
+    stored = {"rows": {"chunks": {"inserted": 3}, "facts": {}}, "left_out": 0}
+    async with catalog.connection() as connection:
+        for _ in range(2):
+            for table, expected in (("artifacts", stored), ("waybill_export.artifacts", metadata)):
+                statement = f"select metadata from {table}"  # noqa: S608 - one of two
+                found = await (await connection.execute(statement.encode())).fetchall()
+                assert [row["metadata"] for row in found] == [expected]
+            # Its manifest has all of them.
+            await connection.execute("delete from artifacts")
+            await restore(connection, artifact)
+        for row in (metadata, {"rows": 3}, {"rows": {"chunks": 0}}, {"rows": {}}, {}):
+            await connection.execute("update artifacts set metadata = %s", [json.dumps(row)])
+            (shown,) = await (await connection.execute("select metadata from waybill_export.artifacts")).fetchall()
+            assert shown["metadata"] == row == (await catalog.get(connection, artifact.file_id)).metadata
 
 
 # Plans ----------------------------------------------------------------------------------------------------------------
