@@ -7,7 +7,9 @@ them as opaque parameters, so nothing here is copied, hashed or sent to its serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -19,7 +21,7 @@ from blocks.catalog import Artifact, Connection, OutputLocks
 from blocks.catalog.keeping import extend_all
 from blocks.custody import Custody
 from blocks.custody.committer import Committer
-from blocks.errors import Transient
+from blocks.errors import Transient, WaybillError
 from blocks.runs.global_limit import GlobalLimit
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import Event, add_events, make_available_with_events
@@ -30,6 +32,10 @@ from tasks.job import StageRunner
 from tasks.remote.runner import RemoteRunner
 from tasks.sources import SourceReader
 
+# Outputs that are remembered after they were made. A shard looks into the catalogue milliseconds before it begins to
+# make what it has not found there; what another shard makes in between is among these.
+LAST_MADE = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -37,6 +43,45 @@ class Limits:
 
     language_model: GlobalLimit
     storage: GlobalLimit
+
+
+class OutputsUnderWay:
+    """The outputs that a run is making, by stage key: the same content under two names is worked on once.
+
+    The last `LAST_MADE` that were made are kept too. Earlier ones are found in the catalogue, so that the memory of a
+    run does not grow with its documents.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, asyncio.Future[Artifact]] = {}
+        self._made: deque[str] = deque()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._by_key
+
+    def get(self, key: str) -> asyncio.Future[Artifact] | None:
+        """Return the future of the output with *key*, if it is being made or was made last."""
+        return self._by_key.get(key)
+
+    @asynccontextmanager
+    async def making(self, key: str) -> AsyncGenerator[asyncio.Future[Artifact]]:
+        """Announce that the output with *key* is being made; the block sets the future, which fails where it does."""
+        made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
+        self._by_key[key] = made
+        try:
+            yield made
+        except BaseException as error:
+            # A retry may succeed, so the failure is passed to the documents that wait now and is then forgotten.
+            del self._by_key[key]
+            if isinstance(error, WaybillError):
+                made.set_exception(error)
+                made.exception()  # mark as retrieved: there may be no twin to do it
+            else:
+                made.cancel()
+            raise
+        self._made.append(key)
+        if len(self._made) > LAST_MADE:
+            del self._by_key[self._made.popleft()]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,8 +109,7 @@ class RunContext:
     events: DocumentEvents
     links: EventLinks
     limits: Limits
-    # Outputs being made in this run, by stage key: the same content under two names is worked on once.
-    in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
+    outputs: OutputsUnderWay = field(default_factory=OutputsUnderWay)
 
     @cached_property
     def plain_options(self) -> Mapping[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from blocks.catalog import Artifact, Draft, Reservation, StageMark
-from blocks.errors import RemoteFailed, StageInputMissing, WaybillError
+from blocks.errors import RemoteFailed, StageInputMissing
 from blocks.naming import stage_output_name
 from tasks.contract import SOURCE, DocumentInfo, Stage
 from tasks.document import Deliverable, Document
@@ -60,7 +60,7 @@ async def make_output(
     context: RunContext,
 ) -> Deliverable:
     """Run the job, store its output and record the events with it; documents with the same key wait meanwhile."""
-    async with _in_progress(key, context) as made:
+    async with context.outputs.making(key) as made:
         # With the shard, or else by itself.
         if key in reserved:
             reservation = reserved.pop(key)
@@ -113,24 +113,6 @@ async def share_output(
     events = context.events.completed(document, stage, output, await context.custody.catalog.now())
     await context.deliver_stored([(output.artifact, info.source)], events)
     return output
-
-
-@asynccontextmanager
-async def _in_progress(key: str, context: RunContext) -> AsyncGenerator[asyncio.Future[Artifact]]:
-    """Announce that the output with *key* is being made; its future fails where the block does."""
-    made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
-    context.in_progress[key] = made
-    try:
-        yield made
-    except BaseException as error:
-        # A retry may succeed, so the failure is passed to the documents that wait now and is then forgotten.
-        del context.in_progress[key]
-        if isinstance(error, WaybillError):
-            made.set_exception(error)
-            made.exception()  # mark as retrieved: there may be no twin to do it
-        else:
-            made.cancel()
-        raise
 
 
 @asynccontextmanager

@@ -140,12 +140,16 @@ async def _output_locks(keys: set[str], context: RunContext) -> AsyncGenerator[s
 
 
 async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunContext) -> None:
-    """Give each document the output that an earlier run has stored under its key, if that output is still valid."""
-    if not context.reuse or not keys:
+    """Give each document the output that is stored under its key, if that output is still valid.
+
+    One of an earlier run only where this run is to reuse them; one that it has made itself in any case.
+    """
+    if not keys:
         return
     catalog = context.custody.catalog
+    of_run = None if context.reuse else context.run_id
     async with catalog.connection() as connection:
-        known = await catalog.find_reusable(connection, list(set(keys.values())))
+        known = await catalog.find_reusable(connection, list(set(keys.values())), of_run=of_run)
     if not known:
         return
     now = await catalog.now()
@@ -194,7 +198,7 @@ async def _reserve(
     drafts = {
         key: output_draft(stage, document.taken, key, context)
         for document, key in keys.items()
-        if key in held and key not in context.in_progress and stage.name not in document.outputs
+        if key in held and key not in context.outputs and stage.name not in document.outputs
     }
     reserved: dict[str, Reservation] = {}
     if drafts:
@@ -223,7 +227,7 @@ async def _produce(
             await _reuse(stage, {document: key}, context)
         if stage.name in document.outputs:
             return
-        twin = context.in_progress.get(key)
+        twin = context.outputs.get(key)
         if twin is None:
             output = await make_output(stage, document, document.taken, key, reserved, context)
         else:

@@ -234,9 +234,12 @@ class Catalog:
         rows = await fetch_all(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
         return {row["file_id"]: artifact_of(row) for row in rows}
 
-    async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
-        """Return the newest reusable output for each of *stage_keys* that has one."""
-        rows = await fetch_all(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
+    async def find_reusable(
+        self, connection: Connection, stage_keys: Sequence[str], *, of_run: UUID | None = None
+    ) -> dict[str, Artifact]:
+        """Return the newest reusable output for each of *stage_keys* that has one; with *of_run* only of its own."""
+        values = {"stage_keys": list(stage_keys), "of_run": of_run}
+        rows = await fetch_all(connection, queries.FIND_REUSABLE, values)
         return {row["stage_key"]: artifact_of(row) for row in rows}
 
     async def find_uploads(

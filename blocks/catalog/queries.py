@@ -115,6 +115,7 @@ FIND_REUSABLE = f"""
     select distinct on (stage_key) {COLUMNS}
       from artifacts
      where stage_key = any(%(stage_keys)s) and {_REUSABLE}
+           and (%(of_run)s::uuid is null or run_id = %(of_run)s)
      order by stage_key, created_at desc
 """
 

@@ -405,6 +405,17 @@ async def test_the_newest_output_of_each_key_is_found(catalog: Catalog) -> None:
         assert await catalog.find_reusable(connection, []) == {}
 
 
+async def test_outputs_of_one_run_are_found_apart_from_newer_ones_of_others(catalog: Catalog) -> None:
+    run_id = uuid4()
+    own = await store(catalog, draft(stage=1, run_id=run_id))
+    newer = await store(catalog, draft(stage=1))
+    key = own.stage_key or ""
+    assert newer.stage_key == key
+    async with catalog.transaction() as connection:
+        assert await catalog.find_reusable(connection, [key], of_run=run_id) == {key: own}
+        assert await catalog.find_reusable(connection, [key], of_run=uuid4()) == {}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -688,6 +699,7 @@ _TYPES = {
     "limit": ("bigint", "101"),
     "after_created_at": ("timestamptz", "now() - interval '2000 seconds'"),
     "after_file_id": ("uuid", "gen_random_uuid()"),
+    "of_run": ("uuid", "null"),
     "stage_keys": ("text[]", f"'{{{'77-3':0>64}}}'"),
     "sources": ("text[]", "'{/docs/77/report-77.pdf}'"),
     "sha256s": ("text[]", f"'{{{77:064}}}'"),

@@ -37,6 +37,7 @@ from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.keys import load_storage_keys
 from blocks.settings import Settings, current_settings
 from flows.process import ProcessOptions, process_documents
+from tasks import run_context
 from tests import stored
 from tests.http_server import Answer, running_document_server
 from tests.integration.conftest import Workspace
@@ -186,6 +187,21 @@ async def test_two_runs_at_once_make_each_output_once(workspace: Workspace) -> N
     reports = await asyncio.gather(process(workspace.documents), process(workspace.documents))
     assert [report["state"] for _, report in reports] == ["completed", "completed"]
     assert rows(workspace, "select count(*) from artifacts where kind = 'stage_output'") == [(20,)]
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+async def test_twins_far_apart_in_one_run_are_worked_on_once_and_few_outputs_are_remembered(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, reuse: bool
+) -> None:
+    monkeypatch.setattr(run_context, "LAST_MADE", 2)
+    monkeypatch.setenv("WAYBILL_SHARD_SIZE", "5")
+    monkeypatch.setenv("WAYBILL_SHARDS_AT_ONCE", "1")
+    for number in range(30):
+        content = "same content" if number in (0, 29) else f"content {number}"
+        workspace.write(f"d{number:02}.txt", content)
+    _, report = await process(workspace.documents, reuse=reuse)
+    assert [reused for _, reused in outputs(report)] == [False] * 29 + [True]
+    assert rows(workspace, "select count(*) from artifacts where kind = 'stage_output'") == [(29,)]
 
 
 async def test_no_reuse_makes_every_output_anew(workspace: Workspace) -> None:
