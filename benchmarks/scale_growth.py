@@ -3,15 +3,17 @@
 Generated Markdown documents of 2 kB go through `process-documents`, each number of them on a stack of its own, with
 real stages or, with *--recorded*, with the outputs of an earlier run. Prints for each number: documents per CPU second
 of all processes, the rise of the run's memory from its 1,000th document to its last, the task runs that Prefect has on
-record of those that the run was planned with, and files in custody by state. *--stages 1* runs the first stage alone,
-for numbers that would take hours. Exit code 1 when a bar is missed.
+record of those that the run was planned with, and files in custody by state. For numbers that would take hours,
+*--without-vectors* leaves out what takes most of the time of the stages, and *--stages 1* all but the first stage. Exit
+code 1 when a bar is missed.
 
-    python -m benchmarks.scale_growth [--documents 1000 10000] [--stages 1] [--recorded FOLDER]
+    python -m benchmarks.scale_growth [--documents 1000 10000] [--without-vectors] [--stages 1] [--recorded FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -52,6 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--documents", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--stages", type=int, default=STAGES, help="how many stages run, from the first one on")
+    parser.add_argument("--without-vectors", action="store_true", help="passages get no vectors")
     parser.add_argument("--recorded", type=Path, help="a folder of recorded outputs to use, or to fill")
     arguments = parser.parse_args()
     found: list[Grown] = []
@@ -62,6 +65,8 @@ def main() -> int:
             write_short_documents(folder / "warm", 1, seed=1)
             hooks = {} if arguments.recorded is None else recorded(folder, arguments.recorded.absolute())
             hooks["BENCH_STAGES"] = str(arguments.stages)
+            if arguments.without_vectors:
+                hooks["BENCH_OPTIONS"] = json.dumps({"chunker": {"embeddings": False}, "ingestor": {"vectors": False}})
             (spent,) = run(Path(sys.executable), folder / "home", folder, hooks)
         found.append(grown(spent, documents, arguments.stages))
         print(f"{documents}: {found[-1]}", file=sys.stderr)

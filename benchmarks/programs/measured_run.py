@@ -113,6 +113,8 @@ def flow(folder: Path) -> int:
     given: dict[str, Any] = {"sources": [str(folder)]}
     if (last := os.environ.get("BENCH_STAGES")) is not None:
         given["stages"] = list(range(1, int(last) + 1))
+    if (options := os.environ.get("BENCH_OPTIONS")) is not None:
+        given["options"] = json.loads(options)
     state: Any = asyncio.run(process_documents(**given, return_state=True))  # pyright: ignore[reportArgumentType]
     if not state.is_completed():
         raise RuntimeError(f"the run ended as {state.name}: {state.message}")

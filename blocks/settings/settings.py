@@ -104,7 +104,7 @@ class Settings:
 
     # A shard is one stage task over several documents: large enough that Prefect's 14-24 ms per task run disappear,
     # small enough that the progress of a batch is visible.
-    shard_size: int = _setting(parsing.whole_number(1, 500), 100)
+    shard_size: int = _setting(parsing.whole_number(1, 500), 200)
     # Two shards under way keep the workers busy while one of them waits for the disk or the catalogue.
     shards_at_once: int = _setting(parsing.whole_number(1, 32), 2)
     # Documents of a slice, which a run that is spread over machines gives to one of them: some minutes of work, so that
