@@ -72,10 +72,10 @@ def rows(sources: int) -> Iterator[Row]:
     for number in range(sources):
         if number % 50 == 0:  # a batch of documents
             run_id = UUID(int=rng.getrandbits(128))
-        document = f"{rng.getrandbits(256):064x}"
+        document = rng.randbytes(32)
         for stage, (stage_name, suffix, media_type) in STAGES.items():
             file_id = UUID(int=rng.getrandbits(128))
-            size, digest = rng.randrange(500, 200_000), f"{rng.getrandbits(256):064x}"
+            size, digest = rng.randrange(500, 200_000), rng.randbytes(32)
             created_at = started + timedelta(seconds=number * 60 + stage)
             yield {
                 "file_id": file_id,
@@ -86,7 +86,7 @@ def rows(sources: int) -> Iterator[Row]:
                 "document_sha256": document,
                 "stage": stage,
                 "stage_name": stage_name,
-                "stage_key": f"{rng.getrandbits(256):064x}",
+                "stage_key": rng.randbytes(32),
                 "run_id": run_id,
                 "media_type": media_type,
                 "size": size,
@@ -173,10 +173,12 @@ def sidecar_scan_ms(folder: Path, sources: int) -> float:
     """The median time to find one source among sidecar files, one JSON object of some 400 bytes each, in warm cache."""
     folder.mkdir()
     for row in rows(sources):
-        told = {
-            key: row[key] for key in ("filename", "source_file", "stage", "stage_name", "size", "sha256", "metadata")
+        told = {key: row[key] for key in ("filename", "source_file", "stage", "stage_name", "size", "metadata")}
+        told |= {
+            "sha256": row["sha256"].hex(),
+            "file_id": str(row["file_id"]),
+            "created_at": row["created_at"].isoformat(),
         }
-        told |= {"file_id": str(row["file_id"]), "created_at": row["created_at"].isoformat()}
         (folder / f"{row['file_id'].hex}.meta.json").write_text(json.dumps(told))
     rng = random.Random(3)
     found: list[float] = []

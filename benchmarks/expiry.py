@@ -55,9 +55,10 @@ _ROWS = """
                            media_type, size, sha256, stored_size, stored_sha256, location, created_at, expires_at)
     select file_id, 'available', case when stage is null then 'upload' else 'stage_output' end,
            'report-' || document || '.pdf', '/documents/folder-' || document %% 100 || '/report-' || document || '.pdf',
-           md5(document::text) || md5(document::text), stage, case when stage is not null then 'stage-' || stage end,
-           case when stage is not null then md5(n::text) || md5(n::text) end, 'application/octet-stream',
-           1000, md5(n::text) || md5('c' || n), 1200, md5('s' || n) || md5(n::text),
+           decode(md5(document::text) || md5(document::text), 'hex'), stage,
+           case when stage is not null then 'stage-' || stage end,
+           case when stage is not null then decode(md5(n::text) || md5(n::text), 'hex') end, 'application/octet-stream',
+           1000, decode(md5(n::text) || md5('c' || n), 'hex'), 1200, decode(md5('s' || n) || md5(n::text), 'hex'),
            'outputs/' || left(file_id::text, 2) || '/' || replace(file_id::text, '-', ''), created_at,
            created_at + interval '27 days'
       from (select n, n / 6 as document, nullif(n %% 6, 0)::smallint as stage, gen_random_uuid() as file_id,
@@ -69,8 +70,9 @@ _FILES = """
     insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, media_type, size, sha256,
                            stored_size, stored_sha256, location, created_at, expires_at)
     select file_id, 'available', 'upload', 'report-' || n || '.pdf', '/documents/report-' || n / 6 || '.pdf',
-           md5(n::text) || md5(n::text), 'application/pdf', 100, md5(n::text) || md5('c' || n), 100,
-           md5('s' || n) || md5(n::text), location, clock_timestamp() - interval '31 days',
+           decode(md5(n::text) || md5(n::text), 'hex'), 'application/pdf', 100,
+           decode(md5(n::text) || md5('c' || n), 'hex'), 100,
+           decode(md5('s' || n) || md5(n::text), 'hex'), location, clock_timestamp() - interval '31 days',
            clock_timestamp() - interval '1 day'
       from unnest(%(file_ids)s::uuid[], %(locations)s::text[]) with ordinality as made (file_id, location, n)
 """

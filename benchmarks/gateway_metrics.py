@@ -30,9 +30,9 @@ MAX_RATIO = 10.0
 _ROWS = """
     insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, media_type, size, sha256,
                            stored_size, stored_sha256, location, expires_at)
-    select gen_random_uuid(), 'available', 'upload', 'a', 'a', repeat('0', 64), 'text/plain', 1, repeat('0', 64), 1,
-           repeat('0', 64), number::text, now() + make_interval(hours => number / 100)
-      from generate_series(1, {rows}) number;
+    select gen_random_uuid(), 'available', 'upload', 'a', 'a', hash, 'text/plain', 1, hash, 1, hash, number::text,
+           now() + make_interval(hours => number / 100)
+      from generate_series(1, {rows}) number, decode(repeat('0', 64), 'hex') hash;
     insert into webhook_secrets (secret_id, sealed) values (gen_random_uuid(), '');
     insert into webhook_endpoints (endpoint_id, origin, url, secret_id)
     select gen_random_uuid(), 'registered', 'https://a', secret_id from webhook_secrets;

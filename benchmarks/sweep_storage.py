@@ -38,9 +38,9 @@ MAX_RISE_MIB = 16
 _ROWS = """
     insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, media_type, location, size,
                            sha256, stored_size, stored_sha256, expires_at)
-    select right(path, 32)::uuid, 'available', 'upload', 'a', 'a', repeat('d', 64), 'text/plain', path, 200,
-           repeat('a', 64), 200, repeat('a', 64), now() + interval '1 day'
-      from unnest(%s::text[]) as path
+    select right(path, 32)::uuid, 'available', 'upload', 'a', 'a', hash, 'text/plain', path, 200, hash, 200, hash,
+           now() + interval '1 day'
+      from unnest(%s::text[]) as path, decode(repeat('a', 64), 'hex') as hash
 """
 
 

@@ -216,7 +216,7 @@ def artifact_of(row: Mapping[str, Any]) -> Artifact:
     """
     if type(row["metadata"]) is dict and type(row["report"]) is dict:
         if row["stage_name"] == INGESTOR:
-            row = {**row, "metadata": with_zeros(INGESTOR, row["metadata"])}
+            row = {**row, "metadata": with_zeros(INGESTOR, cast("dict[str, Any]", row["metadata"]))}
         return Artifact(**row)
     odd = [name for name in ("metadata", "report") if type(row[name]) is not dict]
     damage = row["damage"] or f"its row in the catalogue is damaged: {' and '.join(odd)} is no JSON object"

@@ -265,7 +265,8 @@ class Catalog:
         """Return one page of available files, newest first. *after* is the `Page.next` of the page before."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} files, not {limit}")
-        filters: Row = {"source": source, "stage": stage, "run_id": run_id, "document_sha256": document_sha256}
+        document = None if document_sha256 is None else _hash_bytes(document_sha256)
+        filters: Row = {"source": source, "stage": stage, "run_id": run_id, "document_sha256": document}
         if after is not None:
             filters["after_created_at"], filters["after_file_id"] = read_row_cursor(after)
         given = {name: value for name, value in filters.items() if value is not None}
@@ -339,6 +340,14 @@ def _as_stored(artifact: Artifact) -> Artifact:
     if columns["metadata"] == artifact.metadata and columns["report"] == artifact.report:
         return artifact
     return replace(artifact, **columns)
+
+
+def _hash_bytes(text: str) -> bytes:
+    """Return a hash as it is stored; what is none is equal to no hash."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def _json_rows(rows: Sequence[Row]) -> str:

@@ -30,14 +30,17 @@ def with_zeros(stage_name: str | None, metadata: Mapping[str, Any]) -> Mapping[s
     tables = metadata.get(_TABLES) if stage_name == INGESTOR else None
     if not isinstance(tables, dict):
         return metadata
-    shown = {
-        name: {**_ZEROS, **cast("dict[str, Any]", counts)} if isinstance(counts, dict) else counts
-        for name, counts in cast("dict[str, Any]", tables).items()
-    }
-    return {**metadata, _TABLES: shown}
+    return {**metadata, _TABLES: {name: _whole(counts) for name, counts in cast("dict[str, Any]", tables).items()}}
+
+
+def _whole(counts: Any) -> Any:
+    return {**_ZEROS, **cast("dict[str, Any]", counts)} if isinstance(counts, dict) else counts
 
 
 def _non_zero(counts: Any) -> Any:
-    if not isinstance(counts, dict) or cast("dict[str, Any]", counts).keys() != _ZEROS.keys():
+    if not isinstance(counts, dict):
         return counts
-    return {name: count for name, count in cast("dict[str, Any]", counts).items() if type(count) is not int or count}
+    found = cast("dict[str, Any]", counts)
+    if found.keys() != _ZEROS.keys():
+        return found
+    return {name: count for name, count in found.items() if type(count) is not int or count}

@@ -101,10 +101,10 @@ BEGIN_MOVE = """
 # From here on readers use the new bytes; the old path is the spare one.
 SWITCH_MOVE = """
     update artifacts
-       set location = spare_location, spare_location = location, size = %(size)s, sha256 = %(sha256)s,
-           stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
-           header_sha256 = %(header_sha256)s, manifest = %(manifest)s, verified_at = clock_timestamp(),
-           damaged_at = null, damage = null
+       set location = spare_location, spare_location = location, size = %(size)s, sha256 = decode(%(sha256)s, 'hex'),
+           stored_size = %(stored_size)s, stored_sha256 = decode(%(stored_sha256)s, 'hex'),
+           encrypted_for = %(encrypted_for)s, header_sha256 = decode(%(header_sha256)s, 'hex'),
+           manifest = %(manifest)s, verified_at = clock_timestamp(), damaged_at = null, damage = null
      where file_id = %(file_id)s and spare_location = %(spare_location)s and state = 'available'
     returning file_id
 """
@@ -130,9 +130,10 @@ RESTORE = f"""
         update artifacts
            set state = 'available', deleted_at = null, removed_because = null, extended_at = clock_timestamp(),
                expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => %(grace_seconds)s)),
-               size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s,
-               encrypted_for = %(encrypted_for)s, header_sha256 = %(header_sha256)s, manifest = %(manifest)s,
-               verified_at = null, damaged_at = null, damage = null
+               size = %(size)s, sha256 = decode(%(sha256)s, 'hex'), stored_size = %(stored_size)s,
+               stored_sha256 = decode(%(stored_sha256)s, 'hex'), encrypted_for = %(encrypted_for)s,
+               header_sha256 = decode(%(header_sha256)s, 'hex'), manifest = %(manifest)s, verified_at = null,
+               damaged_at = null, damage = null
          where file_id = %(file_id)s and location = %(location)s and {_REVIVABLE}
         returning file_id
     ), restored as (
@@ -140,10 +141,11 @@ RESTORE = f"""
                                stage_key, run_id, media_type, size, sha256, stored_size, stored_sha256, location,
                                metadata, report, created_at, expires_at, encrypted_for, header_sha256,
                                manifest)
-        values (%(file_id)s, 'available', %(kind)s, %(filename)s, %(source_file)s, %(document_sha256)s, %(stage)s,
-                %(stage_name)s, %(stage_key)s, %(run_id)s, %(media_type)s, %(size)s, %(sha256)s, %(stored_size)s,
-                %(stored_sha256)s, %(location)s, %(metadata)s, %(report)s, %(created_at)s, %(expires_at)s,
-                %(encrypted_for)s, %(header_sha256)s, %(manifest)s)
+        values (%(file_id)s, 'available', %(kind)s, %(filename)s, %(source_file)s,
+                decode(%(document_sha256)s, 'hex'), %(stage)s, %(stage_name)s, decode(%(stage_key)s, 'hex'),
+                %(run_id)s, %(media_type)s, %(size)s, decode(%(sha256)s, 'hex'), %(stored_size)s,
+                decode(%(stored_sha256)s, 'hex'), %(location)s, %(metadata)s, %(report)s, %(created_at)s,
+                %(expires_at)s, %(encrypted_for)s, decode(%(header_sha256)s, 'hex'), %(manifest)s)
         on conflict do nothing
         returning file_id, run_id, source_file
     ), delivered as (

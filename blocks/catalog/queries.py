@@ -10,10 +10,13 @@ from collections.abc import Iterable
 
 from blocks.catalog.artifact import KINDS, Kind
 
+# Hashes and stage keys are bytes in the table, and hexadecimal digits everywhere else.
 COLUMNS = """
-    file_id, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
-    size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at,
-    encrypted_for, header_sha256, manifest, verified_at, damaged_at, damage, pinned_at, pin_note, held_at, hold_note
+    file_id, kind, filename, source_file, encode(document_sha256, 'hex') as document_sha256, stage, stage_name,
+    encode(stage_key, 'hex') as stage_key, run_id, media_type, size, encode(sha256, 'hex') as sha256, stored_size,
+    encode(stored_sha256, 'hex') as stored_sha256, location, metadata, report, created_at, expires_at, encrypted_for,
+    encode(header_sha256, 'hex') as header_sha256, manifest, verified_at, damaged_at, damage, pinned_at, pin_note,
+    held_at, hold_note
 """
 
 # A pinned file, and one under a legal hold, stays whatever its expires_at says.
@@ -47,7 +50,7 @@ _SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file =
 RESERVE = """
     with reserved as (
         insert into artifacts (file_id, state, filename, document_sha256, run_id, location, expires_at)
-        select file_id, 'pending', filename, document_sha256, run_id, location,
+        select file_id, 'pending', filename, decode(document_sha256, 'hex'), run_id, location,
                clock_timestamp() + make_interval(secs => keep_for_seconds)
           from jsonb_to_recordset(%(rows)s::jsonb) as row (
                file_id uuid, filename text, document_sha256 text, run_id uuid, location text,
@@ -63,11 +66,12 @@ MAKE_AVAILABLE_CTES = """
     made as (
         update artifacts
            set state = 'available', kind = written.kind, source_file = written.source_file, stage = written.stage,
-               stage_name = written.stage_name, stage_key = written.stage_key, size = written.size,
-               sha256 = written.sha256, stored_size = written.stored_size, stored_sha256 = written.stored_sha256,
-               encrypted_for = written.encrypted_for, header_sha256 = written.header_sha256,
-               manifest = written.manifest, created_at = written.created_at, expires_at = written.expires_at,
-               document_sha256 = written.document_sha256, media_type = written.media_type,
+               stage_name = written.stage_name, stage_key = decode(written.stage_key, 'hex'), size = written.size,
+               sha256 = decode(written.sha256, 'hex'), stored_size = written.stored_size,
+               stored_sha256 = decode(written.stored_sha256, 'hex'), encrypted_for = written.encrypted_for,
+               header_sha256 = decode(written.header_sha256, 'hex'), manifest = written.manifest,
+               created_at = written.created_at, expires_at = written.expires_at,
+               document_sha256 = decode(written.document_sha256, 'hex'), media_type = written.media_type,
                metadata = written.metadata, report = written.report
           from jsonb_to_recordset(%(files)s::jsonb) as written (
                file_id uuid, kind text, source_file text, document_sha256 text, stage smallint, stage_name text,
@@ -112,11 +116,11 @@ GET_STORED = f"select {COLUMNS} from artifacts where file_id = %(file_id)s and s
 WAS_THERE = "select kind, state from artifacts where file_id = %(file_id)s and state <> 'pending'"
 
 FIND_REUSABLE = f"""
-    select distinct on (stage_key) {COLUMNS}
+    select distinct on (artifacts.stage_key) {COLUMNS}
       from artifacts
-     where stage_key = any(%(stage_keys)s) and {_REUSABLE}
+     where stage_key = any(array(select decode(key, 'hex') from unnest(%(stage_keys)s::text[]) key)) and {_REUSABLE}
            and (%(of_run)s::uuid is null or run_id = %(of_run)s)
-     order by stage_key, created_at desc
+     order by artifacts.stage_key, created_at desc
 """
 
 # For each pair the newest, found by the index on sources.
@@ -126,7 +130,7 @@ FIND_UPLOADS = f"""
      cross join lateral (
            select {COLUMNS} from artifacts
             where kind = 'upload' and left(source_file, 512) = left(wanted.source, 512)
-              and source_file = wanted.source and artifacts.sha256 = wanted.sha256 and {_REUSABLE}
+              and source_file = wanted.source and artifacts.sha256 = decode(wanted.sha256, 'hex') and {_REUSABLE}
             order by created_at desc
             limit 1) found
 """
@@ -178,10 +182,13 @@ FINISH_DELETION = """
 # files of a document sees what the others have removed: this runs after the tombstones are committed.
 REMOVE_FROM_INDEX = """
     delete from indexed_documents d
-     where d.sha256 in (select document_sha256 from artifacts
-                         where file_id = any(%(file_ids)s) and state in ('deleting', 'deleted'))
-       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'available')
-       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'pending')
+     where d.sha256 in (
+           select encode(g.document_sha256, 'hex') from artifacts g
+            where g.file_id = any(%(file_ids)s) and g.state in ('deleting', 'deleted')
+              and not exists (select from artifacts a
+                               where a.document_sha256 = g.document_sha256 and a.state = 'available')
+              and not exists (select from artifacts a
+                               where a.document_sha256 = g.document_sha256 and a.state = 'pending'))
 """
 
 UNFINISHED_OF_RUN = f"""
@@ -265,7 +272,7 @@ _LIST_FILTERS = {
     "source": _OF_SOURCE,
     "stage": "stage = %(stage)s",
     "run_id": _OF_RUN,
-    "document_sha256": "document_sha256 = %(document_sha256)s",
+    "document_sha256": "document_sha256 = %(document_sha256)s::bytea",
     "after_file_id": "(created_at, file_id) < (%(after_created_at)s, %(after_file_id)s)",
 }
 # Not as a parameter: the index by kind has no outputs of stages, and the planner must see that it has this kind.

@@ -61,7 +61,7 @@ class Described(BaseModel):
     document_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     stage: int | None
     stage_name: str | None
-    stage_key: str | None
+    stage_key: str | None = Field(pattern="^[0-9a-f]{64}$")
     run_id: UUID | None
     media_type: str = Field(pattern="^[ -~]+$")  # a header's value
     size: int = Field(ge=0)

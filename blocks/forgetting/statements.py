@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+# Files have hashes as bytes; all else, the given contents too, has hexadecimal digits.
+_HASHES = "array(select decode(one, 'hex') from unnest(%(contents)s::text[]) as one)"
+_OF_CONTENTS = f"any({_HASHES})"
+_OF_OTHERS = f"all({_HASHES})"
+
 # Rows of a document that was forgotten stay, without its names.
-_IS_FORGOTTEN = "(state <> 'available' and source_file = 'forgotten document (' || left(document_sha256, 8) || ')')"
+_IS_FORGOTTEN = """
+    (state <> 'available' and source_file = 'forgotten document (' || left(encode(document_sha256, 'hex'), 8) || ')')
+"""
 
 # Also files that were deleted: their rows keep the name until the history is trimmed.
 FIND_BY_NAME = """
-    select distinct document_sha256 as sha256 from artifacts
+    select distinct encode(document_sha256, 'hex') as sha256 from artifacts
      where state <> 'pending' and (source_file = %(name)s or source_name = %(name)s)
     union
     select sha256 from indexed_documents where source = %(name)s
@@ -15,8 +22,8 @@ FIND_BY_NAME = """
 """
 
 FIND_BY_HASH = f"""
-    select distinct document_sha256 as sha256 from artifacts
-     where state <> 'pending' and document_sha256 like %(beginning)s and not {_IS_FORGOTTEN}
+    select distinct encode(document_sha256, 'hex') as sha256 from artifacts
+     where state <> 'pending' and encode(document_sha256, 'hex') like %(beginning)s and not {_IS_FORGOTTEN}
     union
     select sha256 from indexed_documents where sha256 like %(beginning)s
     union
@@ -25,25 +32,25 @@ FIND_BY_HASH = f"""
 """
 
 # Documents that were made from a file of the document: with its source, and the content of one of its outputs.
-MADE_FROM = """
-    select distinct made.document_sha256 as sha256
+MADE_FROM = f"""
+    select distinct encode(made.document_sha256, 'hex') as sha256
       from artifacts output join artifacts made on made.document_sha256 = output.sha256
-     where output.document_sha256 = any(%(contents)s) and output.kind = 'stage_output'
-       and made.source_file = any(array(select source_file from artifacts where document_sha256 = any(%(contents)s)))
-       and made.document_sha256 <> all(%(contents)s)
+     where output.document_sha256 = {_OF_CONTENTS} and output.kind = 'stage_output'
+       and made.source_file = any(array(select source_file from artifacts where document_sha256 = {_OF_CONTENTS}))
+       and made.document_sha256 <> {_OF_OTHERS}
 """
 
 # Files that are being stored of a document with such a content. Whether it has the same source, their rows do not say.
-BEING_MADE_FROM = """
+BEING_MADE_FROM = f"""
     select count(*) as files
       from artifacts output join artifacts made on made.document_sha256 = output.sha256
-     where output.document_sha256 = any(%(contents)s) and output.kind = 'stage_output' and made.state = 'pending'
+     where output.document_sha256 = {_OF_CONTENTS} and output.kind = 'stage_output' and made.state = 'pending'
 """
 
-FILES = """
-    select file_id, state, kind, filename, source_file, document_sha256, stage, run_id, size, sha256, media_type,
-           pinned_at, held_at, metadata, created_at
-      from artifacts where document_sha256 = any(%(contents)s)
+FILES = f"""
+    select file_id, state, kind, filename, source_file, stage, run_id, size, media_type, pinned_at, held_at, metadata,
+           created_at
+      from artifacts where document_sha256 = {_OF_CONTENTS}
      order by created_at, file_id
 """
 LOCK_FILES = f"{FILES} for update"
@@ -66,16 +73,16 @@ INDEXED_TEXTS = """
 REMOVE_INDEXED = "delete from indexed_documents where sha256 = any(%(contents)s)"
 
 # Names that another document has, too.
-SHARED = """
+SHARED = f"""
     select name from unnest(%(names)s::text[]) as name
-     where exists (select from artifacts a where a.document_sha256 <> all(%(contents)s) and a.state <> 'pending'
+     where exists (select from artifacts a where a.document_sha256 <> {_OF_OTHERS} and a.state <> 'pending'
                       and (a.source_file = name or a.source_name = name or a.filename = name))
 """
 
 # Names of other documents with one of the names in them.
-LONGER_NAMES = """
+LONGER_NAMES = f"""
     select distinct name from artifacts, unnest(array[source_file, source_name, filename]) as name
-     where document_sha256 <> all(%(contents)s) and state <> 'pending' and name ilike any(%(patterns)s)
+     where document_sha256 <> {_OF_OTHERS} and state <> 'pending' and name ilike any(%(patterns)s)
      limit %(limit)s
 """
 
@@ -108,8 +115,8 @@ RUNS_OF_EVENTS = f"""
 """
 
 # run_id of the artifact is the run that made it; other runs may have been given it.
-RUNS = """
-    select run_id from artifacts where document_sha256 = any(%(contents)s) and run_id is not null
+RUNS = f"""
+    select run_id from artifacts where document_sha256 = {_OF_CONTENTS} and run_id is not null
     union select run_id from run_outputs where file_id = any(%(file_ids)s)
     union select a.run_id from assignments a join assignment_jobs j using (assignment_id)
            where j.document::text ilike any(%(patterns)s)
@@ -128,17 +135,17 @@ REMOVE_JOBS = """
 """
 
 # The rows stay: what asks for such a file is answered that it is gone.
-ENTOMB = """
+ENTOMB = f"""
     update artifacts
        set state = case when state = 'available' then 'deleting' else state end, filename = %(instead)s,
-           source_file = %(instead)s, metadata = '{}', report = '{}', damaged_at = null, damage = null,
+           source_file = %(instead)s, metadata = '{{}}', report = '{{}}', damaged_at = null, damage = null,
            pinned_at = null, pin_note = null
-     where document_sha256 = any(%(contents)s) and state <> 'pending' and held_at is null
+     where document_sha256 = {_OF_CONTENTS} and state <> 'pending' and held_at is null
 """
 REMOVE_OUTPUTS = """
     delete from run_outputs where file_id = any(%(file_ids)s)
 """
-UNFINISHED = "select file_id from artifacts where document_sha256 = any(%(contents)s) and state = 'deleting'"
+UNFINISHED = f"select file_id from artifacts where document_sha256 = {_OF_CONTENTS} and state = 'deleting'"
 
 OPEN_TRANSFERS = """
     select transfer_id from transfers where file_id = any(%(file_ids)s) and state in ('pending', 'in_progress')
@@ -155,17 +162,17 @@ REMOVE_REQUESTS = """
 """
 
 # Files of exports that were written while the document was in the catalogue, and are still there.
-EXPORTS = """
+EXPORTS = f"""
     select job_id from export_jobs
      where state = 'completed' and expires_at > clock_timestamp()
-       and ended_at >= (select min(created_at) from artifacts where document_sha256 = any(%(contents)s))
+       and ended_at >= (select min(created_at) from artifacts where document_sha256 = {_OF_CONTENTS})
      order by job_id limit 1000
 """
 
-OTHERS = """
+OTHERS = f"""
     select o.run_id, o.source_file as source, count(*) as files, coalesce(sum(a.size), 0)::bigint as bytes
       from run_outputs o join artifacts a using (file_id)
-     where o.run_id = any(%(run_ids)s) and a.state = 'available' and a.document_sha256 <> all(%(contents)s)
+     where o.run_id = any(%(run_ids)s) and a.state = 'available' and a.document_sha256 <> {_OF_OTHERS}
      group by o.run_id, o.source_file order by o.run_id, o.source_file
      limit 1000
 """

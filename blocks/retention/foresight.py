@@ -40,7 +40,8 @@ _NEIGHBOURS = """
                   and a.source_file = c.source_file and a.kind = c.kind and a.stage is not distinct from c.stage
                 order by a.created_at desc, a.file_id desc limit %(keep_newest)s) as newest
     )
-    select a.file_id, a.kind, a.source_file, a.stage, a.document_sha256, a.created_at, a.expires_at, a.stored_size,
+    select a.file_id, a.kind, a.source_file, a.stage, encode(a.document_sha256, 'hex') as document_sha256,
+           a.created_at, a.expires_at, a.stored_size,
            a.pinned_at is not null as pinned, a.held_at is not null as held,
            exists (select from artifact_readers r
                     where r.file_id = a.file_id and r.read_until > clock_timestamp()) as reading,

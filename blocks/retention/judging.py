@@ -16,7 +16,7 @@ from blocks.retention.policy import RENEW_BEFORE, RENEW_FOR, RetentionPolicy
 # over or near, or the budget takes them. All other files stay, and are only counted.
 FOUND_TABLE = """
     create temporary table retention_found (
-        file_id uuid, kind text, source_file text, stage smallint, document_sha256 text, created_at timestamptz,
+        file_id uuid, kind text, source_file text, stage smallint, document_sha256 bytea, created_at timestamptz,
         expires_at timestamptz, stored_size bigint, near boolean, due text, guard text, going text,
         kept_seconds float8, needed boolean not null default false, over_cap boolean not null default false
     ) on commit drop

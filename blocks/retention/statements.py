@@ -32,8 +32,8 @@ KEPT_FILES = f"""
             and (f.file_id is null or f.rule = 'not_due')
           order by a.expires_at, a.file_id limit %(kept_limit)s)
     )
-    select a.file_id, k.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size, a.sha256, a.media_type,
-           a.created_at, a.expires_at, a.state
+    select a.file_id, k.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size,
+           encode(a.sha256, 'hex') as sha256, a.media_type, a.created_at, a.expires_at, a.state
       from staying k join artifacts a using (file_id)
      order by k.rule = 'not_due', a.expires_at, a.file_id
      limit %(kept_limit)s
@@ -243,7 +243,8 @@ EXCEPTIONS = """
 """
 
 _FILE = """
-    file_id, kind, filename, source_file, stage, stage_name, size, sha256, media_type, created_at, expires_at, state
+    file_id, kind, filename, source_file, stage, stage_name, size, encode(sha256, 'hex') as sha256, media_type,
+    created_at, expires_at, state
 """
 
 FILES = f"select {_FILE} from artifacts where file_id = any(%(file_ids)s)"
@@ -273,8 +274,8 @@ PLANNED_FILES = """
          where plan_id = %(plan_id)s and action = 'remove' and number > %(after)s
          order by number limit 1
     )
-    select batch.number, a.file_id, p.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size, a.sha256,
-           a.media_type, a.created_at, a.expires_at, a.state
+    select batch.number, a.file_id, p.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size,
+           encode(a.sha256, 'hex') as sha256, a.media_type, a.created_at, a.expires_at, a.state
       from batch
      cross join lateral unnest(file_ids, rules) with ordinality as p (file_id, rule, place)
       join artifacts a on a.file_id = p.file_id

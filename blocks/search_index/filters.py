@@ -21,15 +21,15 @@ _OF_SOURCE = """
     source = %(source)s
     or regexp_replace(source, '^.*/', '') = %(source)s
     or sha256 = any(array(
-        select document_sha256 from artifacts
+        select encode(document_sha256, 'hex') from artifacts
          where state = 'available' and left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s
         union
-        select document_sha256 from artifacts where state = 'available' and source_name = %(source)s))
+        select encode(document_sha256, 'hex') from artifacts where state = 'available' and source_name = %(source)s))
 """
 # Also of files that have gone since: their documents may be in the index still. Arrays, so that the run's outputs are
 # looked up first.
 _OF_RUN = """
-    sha256 = any(array(select document_sha256 from artifacts
+    sha256 = any(array(select encode(document_sha256, 'hex') from artifacts
                         where file_id = any(array(select file_id from run_outputs where run_id = %(run_id)s))))
 """
 _CONDITIONS = {

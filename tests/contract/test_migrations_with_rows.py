@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -14,10 +15,11 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from blocks.catalog import Artifact, queries
+from blocks.catalog import Artifact, Catalog, queries
 from blocks.catalog.artifact import artifact_of
 from blocks.catalog.migrate import alembic_config, create_extensions, migrate
 from tests.postgres_server import Postgres
+from waybill.stack.backup.stored_rows import pages_of_stored_files
 
 # Rows of files had all columns since the first line of their lives, hashes as text, and zeros.
 BEFORE = "0024"
@@ -41,8 +43,8 @@ def move(url: str, action: str, revision: str) -> None:
 
 
 def rows(url: str, statement: str) -> list[dict[str, Any]]:
-    with psycopg.connect(url, row_factory=dict_row) as connection:
-        return connection.execute(statement.encode()).fetchall()
+    with psycopg.connect(url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement.encode()).fetchall()
 
 
 def artifacts(url: str) -> list[Artifact]:
@@ -87,6 +89,24 @@ def test_files_and_what_is_exported_of_them_stay_as_they_were(earlier: str) -> N
     move(earlier, "downgrade", BEFORE)
     assert rows(earlier, _EXPORTED) == exported
     assert rows(earlier, "select * from artifacts order by file_id") == plain
+
+
+async def test_a_restore_reads_the_hashes_of_either_version(earlier: str) -> None:
+    for _ in range(2):
+        async with Catalog.open(earlier) as catalog:
+            found = [row async for page in pages_of_stored_files(catalog) for row in page]
+        assert {row["stored_sha256"] for row in found} == {"2e" * 32}
+        assert len(found) == 3
+        migrate(earlier)
+
+
+def test_what_is_no_hash_does_not_keep_a_catalogue_from_being_migrated(earlier: str) -> None:
+    with psycopg.connect(earlier) as connection:
+        connection.execute("update artifacts set sha256 = repeat('Z', 64), stage_key = 'a key' where stage is not null")
+    migrate(earlier)
+    (artifact,) = [one for one in artifacts(earlier) if one.stage]
+    assert artifact.sha256 == sha256(b"Z" * 64).hexdigest()
+    assert artifact.stage_key == sha256(b"a key").hexdigest()
 
 
 def test_a_file_that_is_being_stored_stays_on_the_way_down(earlier: str) -> None:

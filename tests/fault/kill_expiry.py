@@ -125,7 +125,7 @@ class Store:
         contents = {uuid4(): os.urandom(50) for _ in range(count)}
         rows: list[tuple[Any, ...]] = []
         for number, (file_id, content) in enumerate(contents.items()):
-            path, sha256 = new_blob_path("upload", file_id), hashlib.sha256(content).hexdigest()
+            path, sha256 = new_blob_path("upload", file_id), hashlib.sha256(content).digest()
             blob = self.folder / path
             blob.parent.mkdir(parents=True, exist_ok=True)
             blob.write_bytes(content)

@@ -122,7 +122,8 @@ class Store:
                 """
                 insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, location,
                                        media_type, expires_at, created_at, deleted_at)
-                values (%(id)s, %(state)s, 'upload', 'a.txt', '/a.txt', repeat('0', 64), %(path)s, 'text/plain',
+                values (%(id)s, %(state)s, 'upload', 'a.txt', '/a.txt', decode(repeat('0', 64), 'hex'), %(path)s,
+                        'text/plain',
                         clock_timestamp(), clock_timestamp() - interval '1 day',
                         case when %(state)s = 'deleted' then clock_timestamp() end)
                 """,

@@ -32,8 +32,9 @@ STORED, FILES = 20, 1000
 _ROWS = """
     insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, sha256, stored_sha256, size,
                            stored_size, location, media_type, expires_at)
-    select id, 'available', 'upload', 'report.pdf', '/docs/report.pdf', repeat('d', 64), repeat('a', 64),
-           repeat('b', 64), 1, 1, 'uploads/' || left(id::text, 2) || '/' || replace(id::text, '-', ''),
+    select id, 'available', 'upload', 'report.pdf', '/docs/report.pdf', decode(repeat('d', 64), 'hex'),
+           decode(repeat('a', 64), 'hex'), decode(repeat('b', 64), 'hex'), 1, 1,
+           'uploads/' || left(id::text, 2) || '/' || replace(id::text, '-', ''),
            'application/pdf', clock_timestamp() - interval '1 second'
       from (select gen_random_uuid() as id from generate_series(1, %s)) as ids
 """

@@ -91,6 +91,6 @@ def draft(*, kind: Kind = "upload", run_id: UUID | None = None, keep_for: timede
         document_sha256="d" * 64,
         media_type="application/pdf",
         keep_for=keep_for,
-        stage=StageMark(number=1, name="convert", key="k" * 64) if kind == "stage_output" else None,
+        stage=StageMark(number=1, name="convert", key="c" * 64) if kind == "stage_output" else None,
         run_id=run_id,
     )

@@ -131,7 +131,7 @@ class RetentionModel(RuleBasedStateMachine):
             document_sha256="d" * 64,
             media_type="text/plain",
             keep_for=hours * HOUR + HALF,
-            stage=None if stage is None else StageMark(number=stage, name=f"stage-{stage}", key="k" * 64),
+            stage=None if stage is None else StageMark(number=stage, name=f"stage-{stage}", key="c" * 64),
         )
         artifact = self.run(self.custody.take(draft, content))
         self.files[artifact.file_id] = Known(

@@ -36,7 +36,7 @@ FILES = {
     **_values("artifacts", "file_id", "location", "'../../../etc/passwd'", "'/etc/passwd'", "''", "repeat('x', 3000)"),
     **_values("artifacts", "file_id", "filename", "''", "'../x'", "repeat('x', 1000000)", "E'a\\nb\\x01'"),
     **_values("artifacts", "file_id", "media_type", "''", "E'a\\r\\nSet-Cookie: x=y'", "'ümläut'"),
-    **_values("artifacts", "file_id", "sha256", "repeat('Z', 64)"),
+    **_values("artifacts", "file_id", "sha256", "decode(repeat('00', 32), 'hex')"),
     **_values("artifacts", "file_id", "encrypted_for", "'nobody'"),
     **_values("artifacts", "file_id", "spare_location", "'../../x'"),
 }

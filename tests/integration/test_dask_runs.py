@@ -69,7 +69,7 @@ def outputs(workspace: Workspace, run_id: UUID) -> dict[tuple[str, str], tuple[s
     """Content hash and size of each output, by document and stage; none of the run is half stored."""
     with psycopg.connect(workspace.database_url) as connection:
         rows = connection.execute(
-            "select document_sha256, stage_name, sha256, size, state from artifacts "
+            "select encode(document_sha256, 'hex'), stage_name, encode(sha256, 'hex'), size, state from artifacts "
             "where run_id = %s and kind = 'stage_output'",
             [run_id],
         ).fetchall()

@@ -220,7 +220,7 @@ async def test_damage_is_not_reused_and_a_restored_file_loses_its_mark(place: Pl
 
     async def reusable() -> bool:
         async with place.catalog.connection() as connection:
-            return bool(await place.catalog.find_reusable(connection, ["k" * 64]))
+            return bool(await place.catalog.find_reusable(connection, ["c" * 64]))
 
     assert await reusable()
     flip(stored, 400)

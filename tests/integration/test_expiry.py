@@ -28,6 +28,9 @@ from waybill.services.files import delete_file
 
 BY = Actor(actor="cli:tester")
 
+# Says of which document files are, by the digit that its hash repeats.
+_OF_DOCUMENT = "update artifacts set document_sha256 = decode(repeat('{}', 64), 'hex')"
+
 place = local_place
 
 
@@ -324,8 +327,8 @@ async def test_past_the_cap_a_run_stops_and_says_what_lifts_it(place: Place) -> 
 
 async def test_documents_without_a_file_leave_the_search_index(place: Place) -> None:
     one, two = await stored(place, 2)
-    await sql(place, "update artifacts set document_sha256 = repeat('1', 64) where file_id = %s", one.file_id)
-    await sql(place, "update artifacts set document_sha256 = repeat('2', 64) where file_id = %s", two.file_id)
+    await sql(place, f"{_OF_DOCUMENT.format(1)} where file_id = %s", one.file_id)
+    await sql(place, f"{_OF_DOCUMENT.format(2)} where file_id = %s", two.file_id)
     await index(place, "123")
     await expire(place, one)
     await run(place, policy=RetentionPolicy(search_index="keep"), dry_run=True)
@@ -335,8 +338,8 @@ async def test_documents_without_a_file_leave_the_search_index(place: Place) -> 
 
 async def test_a_document_leaves_the_search_index_with_the_last_file_that_is_deleted_by_request(place: Place) -> None:
     upload, output, kept = await stored(place, 3)
-    await sql(place, "update artifacts set document_sha256 = repeat('1', 64)")
-    await sql(place, "update artifacts set document_sha256 = repeat('2', 64) where file_id = %s", kept.file_id)
+    await sql(place, _OF_DOCUMENT.format(1))
+    await sql(place, f"{_OF_DOCUMENT.format(2)} where file_id = %s", kept.file_id)
     await index(place, "12")
     await delete_file(place.custody, upload.file_id, by=BY)
     assert await indexed(place) == "12"

@@ -237,9 +237,11 @@ _MIXED = """
                                stage_key, media_type, size, sha256, stored_size, stored_sha256, location, created_at,
                                expires_at, pinned_at, held_at)
         select file_id, 'available', case when stage is null then 'upload' else 'stage_output' end, 'f',
-               '/documents/' || n / 8 || '.pdf', repeat(chr(97 + n / 8 %% 6), 64), stage, 'stage-' || stage,
-               case when stage is not null then repeat('k', 64) end, 'text/plain', 1, repeat('a', 64), 1,
-               repeat('b', 64), 'uploads/00/' || replace(file_id::text, '-', ''),
+               '/documents/' || n / 8 || '.pdf', decode(repeat(chr(97 + n / 8 %% 6), 64), 'hex'), stage,
+               'stage-' || stage,
+               case when stage is not null then decode(repeat('c', 64), 'hex') end, 'text/plain', 1,
+               decode(repeat('a', 64), 'hex'), 1,
+               decode(repeat('b', 64), 'hex'), 'uploads/00/' || replace(file_id::text, '-', ''),
                clock_timestamp() - n %% 900 * interval '1 hour',
                clock_timestamp() + (n %% 97 - 50.5) * interval '1 hour',
                case when n %% 11 = 0 then now() end, case when n %% 13 = 0 then now() end

@@ -111,7 +111,7 @@ async def explained(place: Place, settings: Settings, artifact: Artifact | UUID)
 
 async def test_the_neighbours_of_a_file_decide_with_it_as_all_files_do(place: Place, tmp_path: Path) -> None:
     upload = await stored(place)
-    mark = StageMark(number=1, name="convert", key="k" * 64)
+    mark = StageMark(number=1, name="convert", key="c" * 64)
     outputs = [await stored(place, replace(draft(kind="stage_output"), stage=mark)) for _ in range(3)]
     other = await stored(place, replace(draft(), source_file="/docs/other.pdf", document_sha256="e" * 64))
     everything = [upload, *outputs, other]

@@ -252,8 +252,8 @@ def write(database_url: str, files: list[dict[str, Any]]) -> datetime:
                 """,
                 [
                     (
-                        one.file_id, one.kind, one.source_file, one.document_sha256, one.stage,
-                        one.stage and "stage", one.stage and "k" * 64, "a" * 64, one.stored_size, "b" * 64,
+                        one.file_id, one.kind, one.source_file, bytes.fromhex(one.document_sha256), one.stage,
+                        one.stage and "stage", one.stage and bytes(32), bytes(32), one.stored_size, bytes(32),
                         f"uploads/00/{one.file_id.hex}", one.created_at, one.expires_at,
                         base if one.pinned else None, base if one.held else None,
                     )

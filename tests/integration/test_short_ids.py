@@ -45,11 +45,11 @@ async def add_file(connection: Connection, file_id: str, *, name: str = "a.md", 
     await connection.execute(
         "insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, media_type, location, "
         "metadata, report, created_at, expires_at, size, sha256, stored_size, stored_sha256, deleted_at) values "
-        "(%(id)s::text::uuid, %(state)s, 'upload', %(name)s, '/in/a.pdf', repeat('d', 64), 'text/markdown', "
+        "(%(id)s::text::uuid, %(state)s, 'upload', %(name)s, '/in/a.pdf', %(hash)s, 'text/markdown', "
         "%(id)s::text, '{}', '{}', now(), "
-        "now() + interval '1 day', 1, repeat('a', 64), 1, repeat('b', 64), "
+        "now() + interval '1 day', 1, %(hash)s, 1, %(hash)s, "
         "case %(state)s when 'deleted' then now() end)",
-        {"id": file_id, "name": name, "state": state},
+        {"id": file_id, "name": name, "state": state, "hash": bytes(32)},
     )
     return UUID(file_id)
 
@@ -100,7 +100,7 @@ async def test_files_that_are_being_stored_are_listed_by_their_names(connection:
         await connection.execute(
             "insert into artifacts (file_id, state, filename, document_sha256, location, expires_at) "
             "values (%s, 'pending', 'report.md', %s, %s, now())",
-            (file_id, "a" * 64, f"x/{file_id}"),
+            (file_id, bytes(32), f"x/{file_id}"),
         )
     with pytest.raises(AmbiguousId, match=f"  {ids[0]}  report.md, which is being stored\n  {ids[1]}  report.md"):
         await find_file(connection, "0b6f1c3e")

@@ -165,8 +165,8 @@ async def test_own_rows_go_when_nothing_needs_them(place: Place) -> None:
     for days in (8, 6):
         await place.execute(
             "insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, media_type, location,"
-            " expires_at, deleted_at) values (gen_random_uuid(), 'deleted', 'upload', 'a', 'a', repeat('0', 64), 'a/b',"
-            " gen_random_uuid()::text, %s, %s)",
+            " expires_at, deleted_at) values (gen_random_uuid(), 'deleted', 'upload', 'a', 'a',"
+            " decode(repeat('0', 64), 'hex'), 'a/b', gen_random_uuid()::text, %s, %s)",
             NOW,
             NOW - timedelta(days=days),
         )

@@ -12,9 +12,10 @@ from blocks.postgres import fetch_all
 # The paths and hashes of a page fit in a few hundred KiB.
 _PAGE_ROWS = 500
 
-# The database of an older backup has no column for the place of a manifest: all were next to their blobs.
+# The database of an older backup has no column for the place of a manifest: all were next to their blobs. Its hashes
+# are text, where those of today are bytes, which Postgres writes as \x and the digits.
 _STORED = """
-    select file_id, location, stored_size, stored_sha256, created_at, damage,
+    select file_id, location, stored_size, ltrim(stored_sha256::text, '\\x') as stored_sha256, created_at, damage,
            coalesce(to_jsonb(artifacts) ->> 'manifest', 'separate') as manifest
       from artifacts
 """
