@@ -215,18 +215,11 @@ class DaskRunner:
             now = time.monotonic()
             if self._client is None or self._client.status != "running":
                 await self._disconnect()
-                try:
-                    self._client = await _dask().Client(
-                        self._address, asynchronous=True, timeout=_CONNECT_SECONDS, set_as_default=False
-                    )
-                except (OSError, TimeoutError, ValueError) as exc:
-                    raise RunnerUnavailable(
-                        f"the Dask scheduler at {self._address} does not answer ({type(exc).__name__})"
-                    ) from exc
+                self._client = await _client_of(self._address)
                 self._counted_at = float("-inf")
             if now - self._counted_at > _FRESH_SECONDS:
                 with suppress(OSError):
-                    self._threads = max(1, sum((await self._client.nthreads()).values()))
+                    self._threads = max(1, await _threads(self._client))
                 self._counted_at = now
                 asyncio.get_running_loop().call_soon(self._send)
             return self._client
@@ -241,6 +234,32 @@ class DaskRunner:
         if client is not None:
             with suppress(Exception):
                 await client.close()
+
+
+async def threads_of(address: str) -> int:
+    """Return how many threads the workers of the cluster have together.
+
+    Raises `RunnerUnavailable` when its scheduler does not answer, `InvalidSettings` when the package is not installed.
+    """
+    client = await _client_of(address)
+    try:
+        return await _threads(client)
+    except OSError as exc:
+        raise RunnerUnavailable(f"the Dask scheduler at {address} was lost ({type(exc).__name__})") from exc
+    finally:
+        with suppress(Exception):
+            await client.close()
+
+
+async def _client_of(address: str) -> Any:
+    try:
+        return await _dask().Client(address, asynchronous=True, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as exc:
+        raise RunnerUnavailable(f"the Dask scheduler at {address} does not answer ({type(exc).__name__})") from exc
+
+
+async def _threads(client: Any) -> int:
+    return sum((await client.nthreads()).values())
 
 
 class _Killed(Exception):

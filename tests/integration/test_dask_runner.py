@@ -38,6 +38,8 @@ from tests.dask import Cluster, dask_packages, running_cluster
 from tests.integration.test_pool import job
 from tests.stack_driver import PATIENCE_SECONDS, eventually
 from tests.stages.in_workers import add_hostile_stage
+from waybill.services.doctor.findings import Findings
+from waybill.services.doctor.shared import check_dask
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +217,22 @@ async def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatc
     with pytest.raises(InvalidSettings, match=r"waybill\[dask\]"):
         async with DaskRunner.open("tcp://127.0.0.1:9", limits(tmp_path), Services(home=tmp_path)):
             pass
+
+
+async def test_the_doctor_reports_a_cluster_that_does_not_answer_or_has_no_workers(
+    stages: None, cluster: Cluster, tmp_path: Path
+) -> None:
+    async def examined(address: str) -> list[tuple[str, str]]:
+        found = Findings()
+        await check_dask(replace(limits(tmp_path), dask=address), found)
+        assert "dask" in found.examined
+        return [(one.status, f"{one.message}; {one.remedy}") for one in found.found]
+
+    assert await examined(cluster.address) == []
+    with running_cluster(tmp_path / "empty", workers=0) as empty:
+        ((status, text),) = await examined(empty.address)
+        assert (status, f"dask worker {empty.address}" in text) == ("warning", True)
+        empty.scheduler.terminate()
+        empty.scheduler.wait()
+        ((status, text),) = await examined(empty.address)
+        assert (status, "does not answer" in text) == ("problem", True)

@@ -18,7 +18,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from prefect import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitCreate,
+    GlobalConcurrencyLimitUpdate,
+    WorkPoolCreate,
+)
 from prefect.states import Cancelled, Cancelling, Completed, Failed, Running
 
 from blocks.access import Actor
@@ -127,7 +131,7 @@ async def test_a_sound_home_has_no_finding_and_is_counted(sound: Sound) -> None:
     report = found.as_json()
     assert (report["status"], report["problems"], report["warnings"]) == ("ok", 0, 0)
     assert [one["name"] for one in report["checks"] if one["status"] == "skipped"] == [
-        "settings", "slices", "deployment", "runs", "run-events", "documents", "backups",
+        "settings", "slices", "deployment", "shared-limits", "dask", "runs", "run-events", "documents", "backups",
     ]  # fmt: skip
     counts = report["counts"]
     assert (counts["files"], counts["blobs"], counts["manifests"]) == (2, 2, 1)
@@ -597,6 +601,23 @@ async def test_slices_that_nobody_starts_or_takes_are_reported(
         assert [one.message for one in found.found if one.check == "slices"] == [left.message]
         for run in (abandoned, led):
             await put(client, run, Completed())
+
+
+async def test_a_limit_for_all_machines_without_slots_is_reported(
+    prefect_server: str, workspace: Workspace, settings: Settings
+) -> None:
+    own = replace(settings, storage_limit=f"limit-{uuid4()}", language_model_limit=f"limit-{uuid4()}")
+    assert (await of_prefect(workspace, own, prefect_server)).status_of("shared-limits") == "ok"
+    async with get_client() as client:
+        created = GlobalConcurrencyLimitCreate(name=own.storage_limit, limit=0)
+        await client.create_global_concurrency_limit(created)
+        found = await of_prefect(workspace, own, prefect_server)
+        (finding,) = [one for one in found.found if one.check == "shared-limits"]
+        assert (finding.status, own.storage_limit in finding.message) == ("problem", True)
+        assert f"prefect gcl update {own.storage_limit}" in finding.remedy
+        await client.update_global_concurrency_limit(own.storage_limit, GlobalConcurrencyLimitUpdate(limit=1))
+        assert (await of_prefect(workspace, own, prefect_server)).status_of("shared-limits") == "ok"
+        await client.delete_global_concurrency_limit_by_name(own.storage_limit)
 
 
 async def _lease(connection: Connection, run_id: UUID) -> None:

@@ -16,7 +16,7 @@ from waybill.services.doctor.home import HomeProcesses, check_home, check_key_fi
 from waybill.services.doctor.outbox import check_outbox, check_secrets
 from waybill.services.doctor.stored_files import check_deeply, check_stored_files, check_stored_keys
 
-_OF_PREFECT = ("slices", "deployment", "runs", "run-events", "documents")
+_OF_PREFECT = ("slices", "deployment", "shared-limits", "runs", "run-events", "documents")
 
 
 def audit_home(settings: Settings, processes: HomeProcesses, found: Findings) -> set[str]:
@@ -59,10 +59,12 @@ async def audit_servers(
         # Imported here: it loads Prefect, whose settings the stack has put into the environment.
         from blocks.runs.prefect_api import PrefectApi
         from waybill.services.doctor.runs import check_deployment, check_output_locks, check_runs
+        from waybill.services.doctor.shared import check_dask, check_shared_limits
         from waybill.services.doctor.slices import check_leases, check_slices
 
         await check_output_locks(catalog, found, living_runs=living_runs, is_shared=is_shared)
         await check_leases(catalog, found, living_runs=living_runs)
+        await check_dask(settings, found)
         if prefect_api_url is None:
             found.skip(_OF_PREFECT, "no Prefect server answers; 'waybill up' runs one")
             return
@@ -72,6 +74,7 @@ async def audit_servers(
             else:
                 found.skip(["deployment"], "'waybill up' serves it, and does not run")
             await check_slices(prefect, catalog, found)
+            await check_shared_limits(prefect, settings, found)
             await check_runs(prefect, catalog, found, living_runs=living_runs, is_shared=is_shared)
 
 

@@ -43,6 +43,8 @@ CHECKS = {
     "slices": "slices of runs are started, and taken by workers",
     "output-locks": "output locks are held by living runs only",
     "deployment": "Prefect knows the deployment that processes documents",
+    "shared-limits": "Prefect's limits for all machines let work through",
+    "dask": "the Dask cluster answers and has workers",
     "runs": "every run in progress has its process",
     "run-events": "every state of a run has its event, once",
     "documents": "every document of a finished run has its outputs or its failure",
