@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "waybill_schema_version"
 # Code whose newest migration is this one, or a later one, works on a database that this version has migrated: what came
 # after it only adds. A migration that takes something away, or means something else by it, sets this to its own number.
-USABLE_SINCE = "0028"
+USABLE_SINCE = "0029"
 # pgvector stores the embeddings; pg_trgm finds titles and file names by a part of them.
 EXTENSIONS = ("vector", "pg_trgm")
 

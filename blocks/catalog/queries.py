@@ -102,7 +102,7 @@ RECORD_USES = """
     insert into run_outputs (run_id, file_id, source_file, reused)
     select %(run_id)s, file_id, source_file, %(reused)s
       from unnest(%(file_ids)s::uuid[], %(source_files)s::text[]) as used (file_id, source_file)
-    on conflict (run_id, file_id, source_file) do nothing
+    on conflict do nothing
 """
 
 GET = f"select {COLUMNS} from artifacts where file_id = %(file_id)s and {READABLE}"

@@ -78,7 +78,7 @@ DELIVER = """
       join artifacts a on a.file_id = o.file_id
        and a.document_sha256 = f.document_sha256 and (a.kind <> 'upload' or a.file_id = u.file_id)
      where u.task_id = any(%(task_ids)s)
-    on conflict (run_id, file_id, source_file) do nothing
+    on conflict do nothing
 """
 
 CANCEL = f"""

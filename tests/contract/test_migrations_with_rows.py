@@ -33,6 +33,7 @@ _INSERT = """
             %(stage_key)s, %(run_id)s, 'text/markdown', 1, %(sha256)s, 2, %(sha256)s, %(sealed)s, %(header)s,
             %(location)s, %(metadata)s, '2026-01-01 00:00Z', '2999-01-01 00:00Z', %(deleted_at)s)
 """
+_DELIVERED = "select * from run_outputs order by file_id, source_file"
 _EXPORTED = "select * from waybill_export.artifacts order by file_id"
 
 
@@ -75,19 +76,26 @@ def earlier(empty_database_url: str) -> str:
             connection.execute(_INSERT, row_of(state))
         connection.execute(_INSERT, row_of("available", "stage_output"))
         connection.execute(_INSERT, row_of("available", "export"))
+        connection.execute(
+            "insert into run_outputs (run_id, file_id, source_file, reused)"
+            " select run_id, file_id, source, source = '/b' from artifacts, unnest(array['/a', '/b']) as source"
+        )
     return empty_database_url
 
 
 def test_files_and_what_is_exported_of_them_stay_as_they_were(earlier: str) -> None:
     exported, plain = rows(earlier, _EXPORTED), rows(earlier, "select * from artifacts order by file_id")
+    delivered = rows(earlier, _DELIVERED)
     migrate(earlier)
     assert rows(earlier, _EXPORTED) == exported
+    assert rows(earlier, _DELIVERED) == delivered
     found = artifacts(earlier)
     for artifact, row in zip(found, [row for row in plain if row["state"] == "available"], strict=True):
         assert vars(artifact).items() <= row.items()
     assert {one.stage_key for one in found} == {None, "3d" * 32}
     move(earlier, "downgrade", BEFORE)
     assert rows(earlier, _EXPORTED) == exported
+    assert rows(earlier, _DELIVERED) == delivered
     assert rows(earlier, "select * from artifacts order by file_id") == plain
 
 

@@ -678,6 +678,21 @@ async def test_counts_of_an_ingestion_are_stored_without_zeros_and_shown_and_exp
             assert shown["metadata"] == row == (await catalog.get(connection, artifact.file_id)).metadata
 
 
+async def test_an_output_of_a_run_is_recorded_once_for_each_source(catalog: Catalog, database_url: str) -> None:
+    artifact, run_id = await store(catalog, draft()), uuid4()
+    uses = [(artifact.file_id, source) for source in ("/docs/a.pdf", "/docs/b.pdf", "/docs/" + "c" * 4000)]
+    async with catalog.connection() as connection:
+        for _ in range(2):
+            await catalog.record_uses(connection, run_id=run_id, uses=uses, reused=True)
+        found = await (await connection.execute("select file_id, source_file from run_outputs")).fetchall()
+    assert sorted((row["file_id"], row["source_file"]) for row in found) == sorted(uses)
+    with (
+        psycopg.connect(database_url) as connection,
+        pytest.raises(psycopg.errors.UniqueViolation, match="run_outputs_once"),
+    ):
+        connection.execute("insert into run_outputs select * from run_outputs")
+
+
 # Plans ----------------------------------------------------------------------------------------------------------------
 
 _MANY = """
