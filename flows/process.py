@@ -230,8 +230,8 @@ async def _final_state(step: Task[..., Any], *arguments: Any, after: State[None]
 def _mark_of(state: State[None]) -> State[None]:
     """Return a state from which Prefect draws the arrow, and reads nothing.
 
-    Of a state that has ended Prefect reads the result, in another event loop while this one waits. A step may fail for
-    some documents, and the next one works on the others.
+    Of a state that has ended Prefect reads the result, in another event loop while this one waits
+    (``findings/order_reads_the_result.sh``). A step may fail for some documents, and the next one works on the others.
     """
     return State(type=StateType.PENDING, name="NotReady", state_details=state.state_details)
 
