@@ -37,7 +37,14 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from benchmarks.search_load import PASSAGES_PER_DOCUMENT, VECTOR_INDEX, build_indexes, database_of, load, processor_ms
+from benchmarks.search_load import (
+    PASSAGES_PER_DOCUMENT,
+    build_indexes,
+    database_of,
+    load,
+    processor_ms,
+    vector_index_bytes,
+)
 from benchmarks.search_made import Real, Vectors, likeness, nearest_of_many
 from benchmarks.search_real import held_out_and_rest, read_real
 from blocks.embedding.vectors import embed
@@ -245,10 +252,9 @@ def measure(
     exact = asyncio.run(searched_exactly(url, questions, numbers, similarities))
     found = asyncio.run(searched(url, questions))
     row = f"{cost_of_a_row(url, real):.1f} ms" if rows else ""
-    with psycopg.connect(url) as connection:
-        (size,) = connection.execute("select pg_relation_size(%s)", [VECTOR_INDEX]).fetchone() or (0,)
+    size = vector_index_bytes(url) / 2**20
     return (
-        f"| {passages:,} | {build:.0f} s, {size / 2**20:.0f} MiB | {nearest:.3f} | {_shared(found.hits, exact):.3f} "
+        f"| {passages:,} | {build:.0f} s, {size:.0f} MiB | {nearest:.3f} | {_shared(found.hits, exact):.3f} "
         f"| {_quantiles(found.wall)} | {_quantiles(found.processor)} | {row} |"
     )
 

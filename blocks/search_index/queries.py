@@ -106,17 +106,20 @@ STATISTICS: LiteralString = """
 
 # pgvector examines this many neighbours (`hnsw.ef_search`), so it must be no less than the number of candidates.
 # With more passages it must examine more to miss few of the nearest (docs/adr/0031-search-at-scale.md); a
-# thousand is pgvector's limit. Compiling the search to machine code would take longer than the search.
+# thousand is pgvector's limit. Of an index with lists (see `vector_index`), up to 2,000, the nearest 60 are read.
+# Compiling the search to machine code would take longer than the search.
 SEARCH_SETTINGS: LiteralString = """
     select set_config('hnsw.ef_search', greatest(%(candidates)s, least(1000, (
                select 100 * power(greatest(reltuples, 10000) / 10000, 0.8)
                  from pg_class where oid = 'indexed_chunks'::regclass)))::integer::text, true),
+           set_config('ivfflat.probes', '60', true),
            set_config('jit', 'off', true)
 """
 
 # With a filter the nearest neighbours may all be of other documents: the index is then read on. pgvector can since 0.8.
 FILTERED_SETTINGS: LiteralString = """
-    select set_config('hnsw.iterative_scan', 'strict_order', true) from pg_extension
+    select set_config('hnsw.iterative_scan', 'strict_order', true),
+           set_config('ivfflat.iterative_scan', 'relaxed_order', true) from pg_extension
      where extname = 'vector' and string_to_array(substring(extversion from '^[0-9]+[.][0-9]+'), '.')::int[] >= '{0,8}'
 """
 

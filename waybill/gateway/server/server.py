@@ -25,7 +25,7 @@ from blocks.custody import Custody
 from blocks.custody.abandoned import remove_abandoned_forever
 from blocks.errors import WaybillError
 from blocks.runtime.background_tasks import running
-from blocks.search_index.vector_index import build_half_index_once
+from blocks.search_index.vector_index import keep_vector_index
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
 from waybill.gateway.errors import HttpError
@@ -80,7 +80,7 @@ def run_gateway(
         async with opening as custody, open_resources(settings, custody, prefect_api=prefect_api_url()) as resources:
             server = GatewayServer(create_app(resources), shutdown_requested, on_ready, limits=limits)
             database_url = settings.required_database_url
-            async with running(remove_abandoned_forever(custody), build_half_index_once(database_url)):
+            async with running(remove_abandoned_forever(custody), keep_vector_index(database_url)):
                 await server.serve(sockets=[listener])
 
     asyncio.run(serve())
