@@ -23,7 +23,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from blocks.catalog import Artifact, Connection, Reservation
+from blocks.catalog import Artifact, Connection, Draft, Reservation
 from blocks.errors import CatalogRefused, Transient, WaybillError
 from blocks.webhooks.outbox import Event
 from tasks.contract import Stage
@@ -195,11 +195,12 @@ async def _reserve(
 
     Outputs that this run is making already for another document are left out.
     """
-    drafts = {
-        key: output_draft(stage, document.taken, key, context)
-        for document, key in keys.items()
-        if key in held and key not in context.outputs and stage.name not in document.outputs
-    }
+    drafts: dict[str, Draft] = {}
+    for document, key in keys.items():
+        wanted = key in held and key not in context.outputs and stage.name not in document.outputs
+        # Of documents with the same content the first one makes the output (`_produce`), so it is that one's.
+        if wanted and key not in drafts:
+            drafts[key] = output_draft(stage, document.taken, key, context)
     reserved: dict[str, Reservation] = {}
     if drafts:
         # If the catalogue refuses one of them, each document reserves its own and passes or fails by itself.

@@ -173,6 +173,18 @@ async def test_a_run_whose_outputs_are_all_stored_locks_none(
     assert len(locked) == 2
 
 
+@pytest.mark.parametrize("reuse", [True, False])
+async def test_twins_in_one_shard_have_their_output_each(workspace: Workspace, reuse: bool) -> None:
+    """Of 18 documents in one shard, the first three have the same content."""
+    names = [f"d{number:02}.txt" for number in range(18)]
+    for number, name in enumerate(names):
+        workspace.write(name, f"content {max(number, 2)}")
+    _, report = await process(workspace.documents, reuse=reuse)
+    delivered = "select split_part(o.source_file, '/', -1), o.reused from run_outputs o join artifacts using (file_id)"
+    found = rows(workspace, f"{delivered} where kind = 'stage_output' and o.run_id = '{report['run_id']}' order by 1")
+    assert found == [(name, name in names[1:3]) for name in names]
+
+
 async def test_twins_in_one_run_are_worked_on_once(workspace: Workspace) -> None:
     for number in range(30):  # more than fit into shards of one, so that twins meet in a shard and across shards
         workspace.write(f"twin{number:02}.txt", "same content")
