@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from fsspec.config import conf  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.errors import BlobMissing, InvalidOptions, Permanent, SourceNotFound, WaybillError
+from blocks.redaction import without_password
 from blocks.storage import CHUNK_BYTES
 from blocks.storage.s3.connection import RetryLimits, S3Connection
 from blocks.storage.s3.failure import S3Failure
@@ -167,8 +168,16 @@ def _sizes(found: Iterator[tuple[str, _Object | None]]) -> dict[str, int | None]
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Return bucket and key, both as they are written. Raises `InvalidOptions` for a URL without a bucket."""
+    """Return bucket and key, both as they are written. Raises `InvalidOptions` for a URL without a bucket.
+
+    Also for one with a user name or password: it would be in every message about the file, and opens nothing.
+    """
     bucket, _, key = url.partition("://")[2].partition("/")
+    if "@" in bucket:
+        raise InvalidOptions(
+            f"{without_password(url)}: an S3 URL has no user name and password; write s3://BUCKET/KEY, and give the "
+            "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or where else AWS's programs look for them"
+        )
     if not bucket or is_glob(bucket):
         raise InvalidOptions(f"{url!r} names no bucket; write s3://BUCKET/KEY")
     return bucket, key

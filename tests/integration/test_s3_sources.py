@@ -10,7 +10,14 @@ from zipfile import ZipFile
 import pytest
 from fsspec.config import conf
 
-from blocks.errors import InvalidSettings, SourceNotFound, SourceRefused, StorageUnavailable, WaybillError
+from blocks.errors import (
+    InvalidOptions,
+    InvalidSettings,
+    SourceNotFound,
+    SourceRefused,
+    StorageUnavailable,
+    WaybillError,
+)
 from blocks.storage.s3.connection import RetryLimits
 from tasks.sources import Source, SourceAccess, SourceReader, expand
 from tests.s3.fault_proxy import Fault, FaultProxy, running_fault_proxy
@@ -186,3 +193,17 @@ def test_a_server_that_is_gone_may_come_back(
     (source,) = expand([f"s3://{s3_bucket}/a.md"], reader)
     with pytest.raises(StorageUnavailable, match="cannot be reached"):
         content(reader, source)
+
+
+@pytest.mark.parametrize("rest", ["b/x.md", "b/*.md", "b/", "b", "b/a.zip"])
+@pytest.mark.parametrize("head", ["s3://", "s3a://", "zip://x.md::s3://"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(reader: SourceReader, head: str, rest: str) -> None:
+    url = f"{head}k:SECRETPW@{rest}"
+    with pytest.raises(WaybillError) as caught:
+        for file in reader.listed(url):
+            list(reader.read(file))
+    assert "AWS_ACCESS_KEY_ID" in caught.value.message
+    assert "SECRETPW" not in caught.value.message
+    with pytest.raises(InvalidOptions) as refused:
+        reader.versions(url)
+    assert "SECRETPW" not in refused.value.message
