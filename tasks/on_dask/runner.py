@@ -20,6 +20,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from blocks.errors import InvalidSettings, StageCrashed, StageFailed, WaybillError
+from blocks.redaction import without_password
 from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
 from tasks.batch import MAX_JOBS
@@ -227,7 +228,7 @@ class DaskRunner:
     async def _lost(self, client: Any, why: str) -> RunnerUnavailable:
         if client is self._client:
             await self._disconnect()
-        return RunnerUnavailable(f"the Dask scheduler at {self._address} was lost ({why})")
+        return RunnerUnavailable(f"the Dask scheduler at {without_password(self._address)} was lost ({why})")
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
@@ -245,17 +246,21 @@ async def threads_of(address: str) -> int:
     try:
         return await _threads(client)
     except OSError as exc:
-        raise RunnerUnavailable(f"the Dask scheduler at {address} was lost ({type(exc).__name__})") from exc
+        shown = without_password(address)
+        raise RunnerUnavailable(f"the Dask scheduler at {shown} was lost ({type(exc).__name__})") from exc
     finally:
         with suppress(Exception):
             await client.close()
 
 
 async def _client_of(address: str) -> Any:
+    shown = without_password(address)
     try:
         return await _dask().Client(address, asynchronous=True, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as exc:
-        raise RunnerUnavailable(f"the Dask scheduler at {address} does not answer ({type(exc).__name__})") from exc
+    except ValueError as exc:
+        raise InvalidSettings(f"WAYBILL_DASK is no address of a scheduler: {shown}; write tcp://HOST:8786") from exc
+    except (OSError, TimeoutError) as exc:
+        raise RunnerUnavailable(f"the Dask scheduler at {shown} does not answer ({type(exc).__name__})") from exc
 
 
 async def _threads(client: Any) -> int:

@@ -54,15 +54,19 @@ class SourceLines:
         """Yield the sources of the lines that *piece* completes. Raises like `read_list`."""
         *whole, self._rest = (self._rest + piece).split(b"\n")
         for line in whole:
+            self._check_length(line)
             yield from self._sources(line)
-        if len(self._rest) > MAX_LINE_BYTES:
-            raise InvalidOptions(
-                f"{self._shown} is no list of sources: it has a line of more than {MAX_LINE_BYTES:,} bytes"
-            )
+        self._check_length(self._rest)
 
     def end(self) -> Iterator[str]:
         """Yield the source of the last line, which need not end with a line feed. Raises like `read_list`."""
         yield from self._sources(self._rest)
+
+    def _check_length(self, line: bytes) -> None:
+        if len(line) > MAX_LINE_BYTES:
+            raise InvalidOptions(
+                f"{self._shown} is no list of sources: it has a line of more than {MAX_LINE_BYTES:,} bytes"
+            )
 
     def _sources(self, line: bytes) -> Iterator[str]:
         self.line += 1

@@ -31,15 +31,16 @@ def absolute_source(source: str) -> str:
 def expand(sources: Iterable[str], reader: SourceReader, listed: Iterable[str] = ()) -> SourceList:
     """Return every file that *sources* name, each once, in the order given; folders and globs in name order.
 
-    *listed* are further sources, of a list: of those a folder or glob that holds no file fails by itself too.
+    *listed* are further sources, of a list: of those what cannot be a source, and a folder or glob that holds no file,
+    fails by itself too; but not another list.
 
     Hidden entries of folders are left out, links to folders are not followed unless they are named. A path that names
     nothing is kept, and so is what cannot be read or is not permitted: each fails by itself and does not stop the
     others. Raises `SourceNotFound` when a folder or glob holds no file, and `InvalidOptions` for what cannot be a
     source.
     """
-    given = (one for source in sources for one in _expand_one(source, reader, may_be_empty=False))
-    further = (one for source in listed for one in _expand_one(source, reader, may_be_empty=True))
+    given = (one for source in sources for one in _expand_one(source, reader, in_list=False))
+    further = (one for source in listed for one in _expand_one(source, reader, in_list=True))
     return SourceList(chain(given, further), scratch=reader.scratch)
 
 
@@ -86,11 +87,12 @@ def names_nothing(source: str) -> bool:
     return "://" not in source and not source.startswith(CUSTODY_SCHEME) and not local_files.matches(source)
 
 
-def _expand_one(source: str, reader: SourceReader, *, may_be_empty: bool) -> Iterator[Source]:
+def _expand_one(source: str, reader: SourceReader, *, in_list: bool) -> Iterator[Source]:
     try:
         yield from _listed(source, reader)
     except WaybillError as error:
-        if isinstance(error, InvalidOptions) or (isinstance(error, SourceNotFound) and not may_be_empty):
+        is_nested = source.startswith(LIST_SCHEME)
+        if isinstance(error, InvalidOptions | SourceNotFound) and (is_nested or not in_list):
             raise
         yield Source(text=_shown(source), name=PurePosixPath(source).name, error=error)
 
@@ -130,4 +132,4 @@ def _local(file: LocalFile) -> Source:
 
 
 def _shown(source: str) -> str:
-    return without_password(source).encode(errors="backslashreplace").decode()
+    return without_password(source).encode(errors="backslashreplace").decode().replace("\0", "\\x00")

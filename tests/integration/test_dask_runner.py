@@ -236,3 +236,10 @@ async def test_the_doctor_reports_a_cluster_that_does_not_answer_or_has_no_worke
         empty.scheduler.wait()
         ((status, text),) = await examined(empty.address)
         assert (status, "does not answer" in text) == ("problem", True)
+
+
+async def test_the_doctor_says_what_is_no_address_and_repeats_no_password(stages: None, tmp_path: Path) -> None:
+    found = Findings()
+    await check_dask(replace(limits(tmp_path), dask="tcp://user:SECRETPW@host:x"), found)
+    ((status, message),) = [(one.status, one.message) for one in found.found]
+    assert (status, "no address of a scheduler" in message, "SECRETPW" in message) == ("problem", True, False)

@@ -32,6 +32,7 @@ from blocks.custody.manifest import manifest_path
 from blocks.forgetting.names import placeholder
 from blocks.keys import StorageKeys, add_identity, load_storage_keys
 from blocks.runs.ownership import read_owner
+from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.progress import Plan, record_plan
 from blocks.runs.run_lock import hold_run_lock, run_locks
 from blocks.runs.slices import add_slices, note_started, read_slices
@@ -55,6 +56,7 @@ from waybill.services.doctor.database import check_database, server_problems
 from waybill.services.doctor.findings import CHECKS, Findings, Tolerances
 from waybill.services.doctor.home import HomeProcesses, KnownProcess
 from waybill.services.doctor.runs import check_output_locks
+from waybill.services.doctor.shared import check_shared_limits
 from waybill.services.webhooks import rotate_secret
 from waybill.stack.home_processes import processes_of
 
@@ -607,17 +609,25 @@ async def test_a_limit_for_all_machines_without_slots_is_reported(
     prefect_server: str, workspace: Workspace, settings: Settings
 ) -> None:
     own = replace(settings, storage_limit=f"limit-{uuid4()}", language_model_limit=f"limit-{uuid4()}")
-    assert (await of_prefect(workspace, own, prefect_server)).status_of("shared-limits") == "ok"
     async with get_client() as client:
-        created = GlobalConcurrencyLimitCreate(name=own.storage_limit, limit=0)
-        await client.create_global_concurrency_limit(created)
+        # That of the storage has no slots either, which no run asks for while files go to a folder.
+        for name in (own.language_model_limit, own.storage_limit):
+            await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=0))
         found = await of_prefect(workspace, own, prefect_server)
         (finding,) = [one for one in found.found if one.check == "shared-limits"]
-        assert (finding.status, own.storage_limit in finding.message) == ("problem", True)
-        assert f"prefect gcl update {own.storage_limit}" in finding.remedy
-        await client.update_global_concurrency_limit(own.storage_limit, GlobalConcurrencyLimitUpdate(limit=1))
+        assert (finding.status, own.language_model_limit in finding.message) == ("problem", True)
+        assert f"prefect gcl update {own.language_model_limit}" in finding.remedy
+        in_s3 = replace(own, storage_url="s3://bucket/store")
+        async with PrefectApi.open(prefect_server) as prefect:
+            both = Findings()
+            await check_shared_limits(prefect, in_s3, both)
+        assert [own.storage_limit in one.message for one in both.found] == [False, True]
+        update = GlobalConcurrencyLimitUpdate(limit=1)
+        await client.update_global_concurrency_limit(own.language_model_limit, update)
         assert (await of_prefect(workspace, own, prefect_server)).status_of("shared-limits") == "ok"
-        await client.delete_global_concurrency_limit_by_name(own.storage_limit)
+        for name in (own.language_model_limit, own.storage_limit):
+            await client.delete_global_concurrency_limit_by_name(name)
+    assert (await of_prefect(workspace, own, prefect_server)).status_of("shared-limits") == "ok"
 
 
 async def _lease(connection: Connection, run_id: UUID) -> None:

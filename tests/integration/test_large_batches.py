@@ -81,11 +81,15 @@ async def test_a_list_in_a_file_names_sources_each_of_which_fails_by_itself(work
     listed = workspace.home.parent / "letters.list"
     (workspace.documents / "empty").mkdir()
     listed.write_text(f'# of May\n{first}\n\n{{"source": "{second}", "customer": 7}}\n{first}\n'
-                      f"{workspace.documents}/gone.txt\n{workspace.documents}/empty\n")  # fmt: skip
+                      f"{workspace.documents}/gone.txt\n{workspace.documents}/empty\n"
+                      "waybill:notanid\nnosuch://x\nn\0ul\n")  # fmt: skip
     state, report = await process(f"list:{listed}")
     assert state.is_failed()
-    states = {document["source"].rsplit("/", 1)[1]: document["error_type"] for document in report["documents"]}
-    assert states == {"a.txt": None, "b.txt": None, "gone.txt": "SourceNotFound", "empty": "SourceNotFound"}
+    states = {document["source"].rpartition("/")[2]: document["error_type"] for document in report["documents"]}
+    assert states == {
+        "a.txt": None, "b.txt": None, "gone.txt": "SourceNotFound", "empty": "SourceNotFound",
+        "waybill:notanid": "InvalidOptions", "x": "InvalidOptions", "n\\x00ul": "InvalidOptions",
+    }  # fmt: skip
     assert await run_name(report) == "letters.list"
 
 

@@ -61,3 +61,15 @@ def test_lists_without_a_source_are_refused(content: bytes, tmp_path: Path, monk
     (empty := tmp_path / "empty.txt").write_bytes(content)
     with pytest.raises(InvalidOptions, match=r"no line of .*empty.txt or standard input names a source"):
         read_given([], [str(empty), "-"])
+
+
+class _Broken(io.BytesIO):
+    def __next__(self) -> bytes:
+        raise OSError(9, "Bad file descriptor")
+
+
+@pytest.mark.parametrize("stdin", [None, SimpleNamespace(buffer=_Broken())])
+def test_a_standard_input_that_cannot_be_read_is_no_list(monkeypatch: pytest.MonkeyPatch, stdin: object) -> None:
+    monkeypatch.setattr("sys.stdin", stdin)
+    with pytest.raises(InvalidOptions, match="standard input"):
+        read_given([], ["-"])

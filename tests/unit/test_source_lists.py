@@ -55,3 +55,12 @@ def test_a_file_without_lines_is_no_list_and_is_not_read_to_its_end() -> None:
     with pytest.raises(InvalidOptions, match="no list of sources"):
         list(read_list(endless(), "the list"))
     assert pieces * 10_000 <= MAX_LINE_BYTES + 10_000
+
+
+@pytest.mark.parametrize("size", [1000, 10**6])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n/in/b.md\n"])
+def test_a_line_that_no_source_has_is_refused_however_it_arrives(size: int, end: bytes) -> None:
+    content = b"/in/a.md\n" + b"x" * (MAX_LINE_BYTES + 1) + end
+    pieces = [content[start : start + size] for start in range(0, len(content), size)]
+    with pytest.raises(InvalidOptions, match="a line of more than 65,536 bytes"):
+        list(read_list(pieces, "the list"))

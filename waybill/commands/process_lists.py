@@ -57,8 +57,17 @@ def _lines(named: str) -> Iterable[str]:
     from tasks.sources.source_lists import read_list
 
     if named == STANDARD_INPUT:
-        yield from read_list(sys.stdin.buffer, "standard input")
+        yield from read_list(_standard_input(), "standard input")
         return
     stream, opened = open_file(typed_path(named), named)
     with stream:
         yield from read_list(read_file(stream, opened, named), named)
+
+
+def _standard_input() -> Iterable[bytes]:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] (where it was closed at the start)
+        raise InvalidOptions("standard input is closed; give the list in a file, or through a pipe")
+    try:
+        yield from sys.stdin.buffer
+    except OSError as exc:
+        raise InvalidOptions(f"standard input cannot be read: {exc.strerror}") from exc
