@@ -255,12 +255,25 @@ async def threads_of(address: str) -> int:
 
 async def _client_of(address: str) -> Any:
     shown = without_password(address)
+    client = _dask().Client(address, asynchronous=True, timeout=_CONNECT_SECONDS, set_as_default=False)
     try:
-        return await _dask().Client(address, asynchronous=True, timeout=_CONNECT_SECONDS, set_as_default=False)
+        async with _closed_unless_connected(client):
+            return await client
     except ValueError as exc:
         raise InvalidSettings(f"WAYBILL_DASK is no address of a scheduler: {shown}; write tcp://HOST:8786") from exc
     except (OSError, TimeoutError) as exc:
         raise RunnerUnavailable(f"the Dask scheduler at {shown} does not answer ({type(exc).__name__})") from exc
+
+
+@asynccontextmanager
+async def _closed_unless_connected(client: Any) -> AsyncGenerator[None]:
+    """Close a client that did not connect. Dask itself does so for some errors only, and not when it is cancelled."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            await client.close()
+        raise
 
 
 async def _threads(client: Any) -> int:

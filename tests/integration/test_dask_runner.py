@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import pickle
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,3 +244,41 @@ async def test_the_doctor_says_what_is_no_address_and_repeats_no_password(stages
     await check_dask(replace(limits(tmp_path), dask="tcp://user:SECRETPW@host:x"), found)
     ((status, message),) = [(one.status, one.message) for one in found.found]
     assert (status, "no address of a scheduler" in message, "SECRETPW" in message) == ("problem", True, False)
+
+
+@pytest.mark.parametrize(("address", "seconds"), [("tcp://host:x", 20.0), ("tcp://127.0.0.1:9", 0.2)])
+async def test_a_client_that_does_not_connect_is_closed(
+    address: str, seconds: float, stages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_runner, "_CONNECT_SECONDS", seconds)
+    left = left_by_the_collector(monkeypatch)
+    with pytest.raises((InvalidSettings, RunnerUnavailable)):
+        await dask_runner.threads_of(address)
+    assert await left() == []
+
+
+async def test_a_client_whose_caller_is_cancelled_is_closed(stages: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = left_by_the_collector(monkeypatch)
+    connecting = asyncio.create_task(dask_runner.threads_of("tcp://127.0.0.1:9"))
+    while not any("_start" in repr(task) for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    del connecting
+    assert await left() == []
+
+
+def left_by_the_collector(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[list[object]]]:
+    """Return what reports the errors of objects that were deleted before they were closed."""
+    errors: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+
+    async def collected() -> list[object]:
+        for _ in range(5):  # the loop holds what it will call in its next turns
+            await asyncio.sleep(0)
+            gc.collect()
+        return errors
+
+    return collected
