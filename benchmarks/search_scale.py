@@ -16,6 +16,7 @@ Questions are of four kinds, each a quarter: the first sentence of a held-out pa
 heading, two of its rare words, and frequent words alone. Pages whose passages are held out are not in the index.
 
 Usage: python -m benchmarks.search_scale --data FOLDER [--passages 100000 1000000] [--likeness] [--rows]
+           [--shared-buffers 256MB]
 """
 
 from __future__ import annotations
@@ -265,6 +266,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="the folder of passages, vectors and databases")
     parser.add_argument("--passages", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--likeness", action="store_true", help="compare the made vectors with the real ones, no more")
+    parser.add_argument("--shared-buffers", default=SETTINGS["shared_buffers"], help="memory of Postgres for pages: 4GB")
     parser.add_argument("--rows", action="store_true", help="ingest some passages and delete them again")
     arguments = parser.parse_args()
     data = arguments.data.absolute()
@@ -276,7 +278,7 @@ def main() -> int:
             print(line, flush=True)
         return 0
     questions = questions_of([records[number] for number in held_out], real, data / "models")
-    with kept_postgres(data / "postgres", SETTINGS) as server:
+    with kept_postgres(data / "postgres", SETTINGS | {"shared_buffers": arguments.shared_buffers}) as server:
         print(f"{len(real.records):,} real passages; the others are made from them", flush=True)
         print("| passages | build | recall@10: vectors | search | search, p50 / p99 | Postgres | a row |", flush=True)
         print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)

@@ -62,8 +62,8 @@ _MAX_MATCHES = 2_000
 # A word that so many passages hold does not distinguish them. A question of nothing but such words is answered by its
 # vector, if it has one: to find the passages that have all of them takes a second in a million.
 _MAX_MATCHES_OF_WORD = 3_000
-# A name that more documents have says little of each, and to compare 2,600 took 0.14 s.
-_MAX_MATCHES_OF_NAME = 500
+# A name that more documents have says little of each, and to compare 500 took 15 ms.
+_MAX_MATCHES_OF_NAME = 200
 # The first words of a pasted page name its subject; each further word costs a look-up in every language.
 _MAX_TERMS = 32
 # Longer than most titles and file names; comparing a question with every title takes as long as finding its vector.
