@@ -84,7 +84,7 @@ async def find_marks(
             wanted.update(dict.fromkeys((stemmer, word) for word in (*term.words, term.typed.lower())))
     for (stemmer, _), found in zip(passages, tokens, strict=True):
         for word, _ in found:
-            if len(wanted) < _MAX_WORDS and not is_unspaced_word(word):
+            if len(wanted) < _MAX_WORDS and (word.isascii() or not is_unspaced_word(word)):
                 wanted[stemmer, word] = None
     lexemes = await _read_lexemes(connection, wanted)
     counted = _without_stop_words(terms, stemmers, lexemes)
@@ -117,6 +117,9 @@ def _tokens(text: str) -> Iterator[tuple[str, Span]]:
     """Yield the words of *text* as they are indexed, and the characters of scripts without spaces in pairs."""
     for start, end in word_spans(text):
         word = text[start:end]
+        if word.isascii():  # most words: they are searchable as they are
+            yield word, (start, end)
+            continue
         if not is_unspaced_word(word):
             folded = searchable_text(word).strip()
             yield folded, (start, end)
