@@ -193,25 +193,26 @@ common_words (lexeme, passages) as materialized (  -- those that Postgres's stat
        and to_regclass(quote_ident(schemaname) || '.indexed_chunks') = 'indexed_chunks'::regclass
        and frequency * passages >= %(max_matches_of_word)s
 ),
-terms (typed, word, beginning) as (  -- its words, without the stop words of any of the languages
-    select typed, word, beginning
+terms (term, word, beginning) as (  -- its words, without the stop words of any of the languages
+    select dense_rank() over (order by typed), word, beginning
       from unnest(%(typed_words)s::text[], %(words)s::text[], %(beginnings)s::text[]) given (typed, word, beginning)
      where not %(exact)s
        and not exists (select from configurations where numnode(plainto_tsquery(configurations.name, typed)) = 0)
 ),
 term_queries as (  -- each word as a whole and in any inflection; and the words that begin like it
-    select typed, worth, string_agg(format('(%%s)', reading), ' | ')::tsquery as query, max(passages) as known_passages
-      from (select typed, 1::float8 as worth, reading, passages
+    select term, worth, string_agg(distinct format('(%%s)', reading), ' | ')::tsquery as query,
+           max(passages) as known_passages
+      from (select term, 1::float8 as worth, reading, passages
               from terms
              cross join configurations
              cross join plainto_tsquery(configurations.name, word) reading
               left join common_words on lexeme = btrim(reading::text, '''')
             union all
-            select typed, %(beginning_worth)s, (beginning || ':*')::tsquery,
+            select term, %(beginning_worth)s, (beginning || ':*')::tsquery,
                    (select max(passages) from common_words where starts_with(lexeme, beginning))
               from terms where beginning <> '') reading
      where numnode(reading) > 0
-     group by typed, worth
+     group by term, worth
 ),
 asked (all_words, is_large) as materialized (  -- a large index is not searched for all words: see `with_all_words`
     select string_agg(format('(%%s)', query), ' | ')::tsquery,
@@ -220,23 +221,23 @@ asked (all_words, is_large) as materialized (  -- a large index is not searched 
      where querytree(query) not in ('', 'T')  -- only exclusions: no index could answer it
 ),
 matches as materialized (
-    select typed, worth, document_id, ordinal
+    select term, worth, document_id, ordinal
       from term_queries,
            lateral (select document_id, ordinal from indexed_chunks
                      where words @@ query and {_OF_DOCUMENTS} limit %(max_matches_of_word)s) matching
      where known_passages is null
 ),
-rarities as (  -- 0 for a word that every passage has, towards 1 for one that a single passage of many has
-    select typed, worth,
+rarities as materialized (  -- 0 for a word that every passage has, towards 1 for one that a single passage of many has
+    select term, worth,
            worth * ln(1 + greatest(passages - frequency + 0.5, 0.5) / (frequency + 0.5)) / ln(1 + passages) as rarity
-      from (select typed, worth, count(*) as frequency from matches group by typed, worth) counted, index_size
+      from (select term, worth, count(*) as frequency from matches group by term, worth) counted, index_size
      where frequency < %(max_matches_of_word)s
 ),
 rare_words as materialized (
     select document_id, ordinal, sum(rarity) as rarity
       from (select document_id, ordinal, max(rarity) as rarity
-              from matches join rarities using (typed, worth)
-             group by document_id, ordinal, typed) of_words
+              from matches join rarities using (term, worth)
+             group by document_id, ordinal, term) of_words
      group by document_id, ordinal
 ),
 -- By each reading alone: an "or" of them would read the lists of all words to the end. In a large index even that takes
