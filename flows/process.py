@@ -144,7 +144,7 @@ async def process_documents(
         )
         try:
             if spread is not None:
-                await spread_over(spread, batch, settings, run_id=run_id, webhook_url=webhook_url)
+                await spread_over(spread, batch, settings, stages=chosen, run_id=run_id, webhook_url=webhook_url)
                 previews = dict[Document, Preview]()
             else:
                 previews = await _process(batch, opening, settings)
@@ -273,14 +273,14 @@ async def _finish(
         message += f"; {warnings}"
     if not results.failed:
         return Completed(message=message, data=RunReport(report))
-    return Failed(message=f"{message}; failed: {_reasons(failed, results.failed)}", data=RunReport(report))
+    return Failed(message=f"{message}; failed: {_reasons(failed, results)}", data=RunReport(report))
 
 
-def _reasons(failed: Sequence[Document], count: int) -> str:
-    """Return why documents failed, for the state of the run: of the first few, then how many more of *count*."""
+def _reasons(failed: Sequence[Document], results: RunResults) -> str:
+    """Return why documents failed, for the state of the run: of the first few, then how many more."""
     shown = failed[:_MAX_REASONS]
     # Left out where it is too long, and not cut: a part of a name would not be found when the document is forgotten.
     reasons = [f" ({one.error})" if len(str(one.error)) <= _MAX_REASON_CHARS else "" for one in shown]
     parts = [f"{one.label} in {one.failed_in}{reason}" for one, reason in zip(shown, reasons, strict=True)]
-    more = count - len(shown)
+    more = results.failed_beside(shown)
     return "; ".join([*parts, f"and {more} more"] if more else parts)

@@ -17,6 +17,7 @@ from botocore.loaders import create_loader
 from hypothesis import HealthCheck, settings
 
 from blocks.runtime.quick_imports import quick_imports
+from blocks.settings import current_settings
 from tests.distribution import Groups, LongestFirst, Recorder
 from tests.postgres_server import Postgres
 from tests.s3 import S3Server
@@ -85,6 +86,12 @@ def pytest_collection() -> Generator[None, object, object]:
     """Import all tests and what they need; the garbage collector never looks at what is there then."""
     with quick_imports():
         return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Read the settings again for each test: a thread of an earlier one may have asked for them at its very end."""
+    current_settings.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,12 @@ AGAIN = """
     update slices set state = 'waiting', run_id = null, attempt = attempt + 1
      where parent_id = %(parent_id)s and number = %(number)s and attempt = %(attempt)s and ended_at is null
 """
+# Of a slice that has not ended, which does not end meanwhile.
+SOURCES = """
+    select sources from slices
+     where parent_id = %(parent_id)s and number = %(number)s and attempt = %(attempt)s and ended_at is null
+       for update
+"""
 LOST = """
     update slices set state = 'lost', ended_at = clock_timestamp(), result = %(result)s, sources = null
      where parent_id = %(parent_id)s and number = %(number)s and attempt = %(attempt)s and ended_at is null

@@ -121,10 +121,17 @@ async def begin_again(connection: Connection, parent_id: UUID, one: Slice) -> No
     await execute(connection, sql.AGAIN, {"parent_id": parent_id, "number": one.number, "attempt": one.attempt})
 
 
-async def lose(connection: Connection, parent_id: UUID, one: Slice, result: Mapping[str, Any]) -> None:
-    """Give the slice up, with *result*. No effect on one that has ended meanwhile."""
+async def lose(connection: Connection, parent_id: UUID, one: Slice, result: Mapping[str, Any]) -> list[Record] | None:
+    """Give the slice up, with *result*, in the caller's transaction; return its sources, which the row has no more.
+
+    None, and no effect, for one that has ended meanwhile.
+    """
     values = {"parent_id": parent_id, "number": one.number, "attempt": one.attempt, "result": _text(result)}
+    row = await fetch_optional(connection, sql.SOURCES, values)
+    if row is None:
+        return None
     await execute(connection, sql.LOST, values)
+    return list(row["sources"])
 
 
 async def runs_under_way(connection: Connection, parent_id: UUID) -> list[UUID]:

@@ -39,6 +39,8 @@ class RunResults:
         self.warnings: Counter[str] = Counter()
         self._kept: dict[int, Document] = {}
         self._kept_failed = 0
+        # Of kept ones that stand for several documents, by their index.
+        self._stands_for: dict[int, int] = {}
         self._unrecorded: list[Document] = []
 
     def add(self, documents: Iterable[Document]) -> None:
@@ -56,6 +58,17 @@ class RunResults:
                     self._unrecorded.append(document)
             if self._is_kept(document):
                 self._kept[document.index] = document
+
+    def add_entry(self, failed: Document, stands_for: int) -> None:
+        """Take in one entry for several documents that failed together."""
+        self.failed += stands_for
+        if self._is_kept(failed):
+            self._kept[failed.index] = failed
+            self._stands_for[failed.index] = stands_for
+
+    def failed_beside(self, listed: Iterable[Document]) -> int:
+        """Return how many documents failed beside those that are *listed*."""
+        return self.failed - sum(self._stands_for.get(one.index, 1) for one in listed if one.failed)
 
     @property
     def documents(self) -> list[Document]:
@@ -91,6 +104,7 @@ class RunResults:
                 "files_made": self.made,
                 "files_reused": self.reused,
                 "left_out": left_out,
+                "failed_left_out": self.failed_beside(kept),
             },
             "rest": rest if left_out else None,
             "documents": [document.as_json() for document in kept],

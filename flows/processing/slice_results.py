@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from blocks.errors import StageCrashed
 from blocks.json_cleaning import cleaned, storable_leaf
 from blocks.runs.slices import Slice
+from blocks.runtime.in_words import counted
 from flows.processing.results import RunResults
 from tasks.document import Document
 from tasks.sources import Source
@@ -48,13 +50,28 @@ def add_up(slices: Iterable[Slice], results: RunResults) -> None:
     # Those of the attempt that has written the slices, if this one goes on: files may have come since.
     results.expected = sum(one.documents for one in slices)
     first = 0
-    for one in slices:
-        result = one.result or {}
-        if one.state == "lost":
-            _add_lost(one, result, first, results)
-        else:
-            _add_completed(result, first, results)
-        first += one.documents
+    for reason, some in groupby(slices, key=_why_lost):
+        together = list(some)
+        if reason is not None:
+            _add_lost(together, reason, first, results)
+            first += sum(one.documents for one in together)
+            continue
+        for one in together:
+            _add_completed(one.result or {}, first, results)
+            first += one.documents
+
+
+def lost_documents(records: Iterable[Mapping[str, Any]], why: str) -> Iterator[Document]:
+    """Yield the documents of a slice that is given up, as failed."""
+    for number, record in enumerate(records):
+        source = from_record(record)
+        document = Document(index=number, source=source, label=source.name or source.text)
+        document.fail(StageCrashed(f"{why.rstrip('.')}; run the same again"), where=SLICE)
+        yield document
+
+
+def _why_lost(one: Slice) -> str | None:
+    return str((one.result or {}).get("lost", "it did not end")) if one.state == "lost" else None
 
 
 def _add_completed(result: Mapping[str, Any], first: int, results: RunResults) -> None:
@@ -75,14 +92,16 @@ def _failed_document(found: Mapping[str, Any], first: int) -> Document:
     return document
 
 
-def _add_lost(one: Slice, result: Mapping[str, Any], first: int, results: RunResults) -> None:
-    """Its documents count as failed; what it has stored of them stays, and is reused."""
-    label = f"slice {one.number} ({one.documents} documents)"
+def _add_lost(slices: Sequence[Slice], why: str, first: int, results: RunResults) -> None:
+    """Neighbours that were lost for one reason are one entry. Their documents count as failed; what is stored stays."""
+    numbers = f"slice {slices[0].number}" if len(slices) == 1 else f"slices {slices[0].number} to {slices[-1].number}"
+    documents = sum(one.documents for one in slices)
+    label = f"{numbers} ({counted(documents, 'document')})"
     document = Document(index=first, source=Source(text=label), label=label)
-    document.fail(StageCrashed(f"{result.get('lost', 'it did not end')}; run the same again"), where=SLICE)
+    document.fail(StageCrashed(f"{why.rstrip('.')}; run the same again"), where=SLICE)
+    # With the loss of the slice.
     document.failure_recorded = True
-    results.add([document])
-    results.failed += one.documents - 1
+    results.add_entry(document, documents)
 
 
 class SliceCounts:

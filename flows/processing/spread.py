@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, cast
 from uuid import UUID
@@ -25,16 +26,28 @@ from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 from pydantic import BaseModel
 
+from blocks.catalog import Connection
 from blocks.custody import Custody
 from blocks.durations import format_duration
 from blocks.errors import Transient
 from blocks.runs.ownership import read_owner
-from blocks.runs.progress import Plan, read_reports, record_plan
+from blocks.runs.progress import Plan, plan_of, read_reports, record_plan
+from blocks.runs.raised import message_of
 from blocks.runs.run_groups import cancel_all, read_runs
 from blocks.runs.run_lease import leased
-from blocks.runs.slices import Slice, add_slices, begin_again, lose, note_started, read_slices, runs_under_way
+from blocks.runs.slices import (
+    Record,
+    Slice,
+    add_slices,
+    begin_again,
+    lose,
+    note_started,
+    read_slices,
+    runs_under_way,
+)
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.outbox import add_events
 from flows.processing import slice_runs
 from flows.processing.batch import Batch
 from flows.processing.cancellation import noticing_cancellation
@@ -42,13 +55,20 @@ from flows.processing.clear_up import clear_up_lost_runs
 from flows.processing.progress import reported
 from flows.processing.resources import open_spread_run
 from flows.processing.slice_milestones import SliceMilestones
-from flows.processing.slice_results import SliceCounts, add_up
+from flows.processing.slice_results import SliceCounts, add_up, lost_documents
+from tasks.contract import Stage
+from tasks.document_events import DocumentEvents
 from tasks.remote.run_on import RunOn
 from tasks.sources import SourceList
 from tasks.sources.records import as_record
 
 # A machine that dies takes its slices with it; one slice that ends three processes is suspect.
 MOST_ATTEMPTS = 3
+# Runs that end before they have begun say something of their machine, not of documents: no attempt of theirs counts.
+# One such machine of several is kept from taking slice after slice by pauses, each twice as long. Where none works, so
+# many looks in a row find such runs before all is given up: a minute and a half.
+MOST_UNFIT_LOOKS = 5
+UNFIT_PAUSE_SECONDS = 6.0
 # Slices take minutes. A look is one query of the catalogue and a request for each 200 runs.
 LOOK_SECONDS = 2.0
 # A worker that has taken a run starts its process within seconds, and the process takes its lease within a minute,
@@ -72,8 +92,15 @@ class SliceRuns:
     parameters: Mapping[str, Any]
     # Called with the slices, and what their runs have reported, at each look.
     show: Callable[[Sequence[Slice], Mapping[UUID, float]], Awaitable[None]]
+    # Called in the transaction that gives a slice up, with its sources and the reason.
+    record_lost: Callable[[Connection, Sequence[Record], str], Awaitable[None]]
     clock: Callable[[], float] = time.monotonic
     _silent_since: dict[UUID, float] = field(default_factory=dict[UUID, float])
+    # Attempts that do not count, by the number of the slice; and the looks in a row that have found such.
+    _unfit: Counter[int] = field(default_factory=Counter[int])
+    _unfit_looks: int = 0
+    _start_after: float = 0.0
+    _completed: int = 0
 
     async def process(self, sources: SourceList) -> list[Slice]:
         """Process all *sources*, and return the slices, which have all ended.
@@ -86,6 +113,7 @@ class SliceRuns:
             deployment = await slice_runs.slice_deployment(client, self.pool, owner)
             parts = ([as_record(one) for one in part] for part in sources.parts(self.settings.slice_size))
             slices = await add_slices(self.custody.catalog, self.parent_id, parts)
+            await record_plan(self.parent_id, Plan(documents=len(sources), tasks=1), self.custody.catalog)
             get_run_logger().info("%d slices for the workers of pool %s", len(slices), self.pool)
             try:
                 return await self._until_ended(client, deployment, owner.tag)
@@ -107,7 +135,8 @@ class SliceRuns:
                     looked_for_dead = self.clock()
                     await clear_up_lost_runs(self.settings, self.custody)
                 await self._look(client, slices)
-                await self._start(client, deployment, tag, slices)
+                if self.clock() >= self._start_after:
+                    await self._start(client, deployment, tag, slices)
             except _PASSING as error:
                 get_run_logger().warning("the slices are looked at again: %s", str(error) or type(error).__name__)
         raise AssertionError("unreachable: it counts for ever")
@@ -130,10 +159,34 @@ class SliceRuns:
         runs = await read_runs(client, started.keys())
         async with self.custody.catalog.connection() as connection:
             alive = await leased(connection, list(started))
+        unfit: str | None = None
         for run_id, one in started.items():
             run = runs.get(run_id)
-            if why := await self._why_lost(client, run_id, run, is_leased=run_id in alive):
-                await self._lost(one, why, again=run is None or run.state_type is not StateType.CANCELLED)
+            why = await self._why_lost(client, run_id, run, is_leased=run_id in alive)
+            if why is None:
+                continue
+            if run is not None and _never_began(run):
+                unfit = why
+                self._unfit[one.number] += 1
+            await self._lost(one, why, again=run is None or run.state_type is not StateType.CANCELLED)
+        completed = sum(one.state == "completed" for one in slices)
+        if alive or completed > self._completed:
+            self._unfit_looks = 0
+        self._completed = completed
+        if unfit is not None:
+            await self._pause(unfit)
+
+    async def _pause(self, why: str) -> None:
+        """Start nothing for a while, longer each time; give up when no machine has worked for some such times."""
+        self._unfit_looks += 1
+        if self._unfit_looks < MOST_UNFIT_LOOKS:
+            self._start_after = self.clock() + UNFIT_PAUSE_SECONDS * 2 ** (self._unfit_looks - 1)
+            return
+        get_run_logger().error("no worker of pool %s can process slices: %s", self.pool, why)
+        await self._cancel()
+        for one in await self._read():
+            if not one.has_ended:
+                await self._lose(one, f"no worker of pool {self.pool} can process it: {why}")
 
     async def _why_lost(
         self, client: PrefectClient, run_id: UUID, run: FlowRun | None, *, is_leased: bool
@@ -143,7 +196,7 @@ class SliceRuns:
             return "Prefect does not know its run any more"
         state = run.state
         if state is None or state.type in TERMINAL_STATES:
-            return f"its run ended as {state.name}: {state.message}" if state else "its run has no state"
+            return f"its run ended as {state.name}: {message_of(state)}" if state else "its run has no state"
         if is_leased or state.type not in {StateType.PENDING, StateType.RUNNING}:
             self._silent_since.pop(run_id, None)
             return None
@@ -154,13 +207,19 @@ class SliceRuns:
         return "its worker has taken it, and no process has begun to work"
 
     async def _lost(self, one: Slice, why: str, *, again: bool) -> None:
-        async with self.custody.catalog.connection() as connection:
-            if again and one.attempt < MOST_ATTEMPTS:
-                get_run_logger().warning("slice %d is started again: %s", one.number, why)
+        if again and one.attempt - self._unfit[one.number] < MOST_ATTEMPTS:
+            get_run_logger().warning("slice %d is started again: %s", one.number, why)
+            async with self.custody.catalog.connection() as connection:
                 await begin_again(connection, self.parent_id, one)
-            else:
-                get_run_logger().error("slice %d is lost: %s", one.number, why)
-                await lose(connection, self.parent_id, one, {"lost": why})
+        else:
+            get_run_logger().error("slice %d is lost: %s", one.number, why)
+            await self._lose(one, why)
+
+    async def _lose(self, one: Slice, why: str) -> None:
+        async with self.custody.catalog.transaction() as connection:
+            sources = await lose(connection, self.parent_id, one, {"lost": why})
+            if sources is not None:
+                await self.record_lost(connection, sources, why)
 
     async def _start(self, client: PrefectClient, deployment: UUID, tag: str, slices: Sequence[Slice]) -> None:
         room = self.settings.slices_at_once - sum(one.state == "started" for one in slices)
@@ -180,15 +239,23 @@ class SliceRuns:
                 await cancel_all(client, run_ids)
 
 
+def _never_began(run: FlowRun) -> bool:
+    """Whether the run has failed before it came to documents, or its process ended before it ran."""
+    if run.state_type is StateType.CRASHED:
+        return run.start_time is None
+    return run.state_type is StateType.FAILED and plan_of(run) is None
+
+
 async def spread_over(
     pool: str,
     batch: Batch,
     settings: Settings,
     *,
+    stages: Sequence[Stage[Any]],
     run_id: UUID,
     webhook_url: str | None,
 ) -> None:
-    """Process the documents of *batch* on the workers of *pool*, and add up the results there.
+    """Process the documents of *batch* on the workers of *pool* through *stages*, and add up the results there.
 
     Slices have the parameters of the run under way. Raises `RunCancelled`, and what `SliceRuns.process` raises.
     """
@@ -199,17 +266,31 @@ async def spread_over(
         reported(batch.counts, run_id),
         noticing_cancellation(run_id),
     ):
-        await record_plan(run_id, Plan(documents=len(batch.sources), tasks=1), custody.catalog)
-        milestones = SliceMilestones(
-            custody.catalog, EventLinks.of(settings), batch.counts, run_id=run_id, attempt=flow_run.run_count
+        links = EventLinks.of(settings)
+        attempt, documents = flow_run.run_count, len(batch.sources)
+        milestones = SliceMilestones(custody.catalog, links, batch.counts, run_id=run_id, attempt=attempt)
+        # As a slice has them, without milestones.
+        events = DocumentEvents(
+            run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links, parent=run_id
         )
 
         async def show(slices: Sequence[Slice], progress: Mapping[UUID, float]) -> None:
             counts.show(slices, progress)
             await milestones.report()
 
+        async def record_lost(connection: Connection, sources: Sequence[Record], why: str) -> None:
+            at = datetime.now(UTC)
+            failed = [event for document in lost_documents(sources, why) for event in events.failed(document, at)]
+            await add_events(connection, failed, links.to_payload)
+
         runs = SliceRuns(
-            settings=settings, custody=custody, parent_id=run_id, pool=pool, parameters=parameters, show=show
+            settings=settings,
+            custody=custody,
+            parent_id=run_id,
+            pool=pool,
+            parameters=parameters,
+            show=show,
+            record_lost=record_lost,
         )
         slices = await runs.process(batch.sources)
     add_up(slices, batch.results)

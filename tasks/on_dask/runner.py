@@ -267,7 +267,7 @@ async def _client_of(address: str) -> Any:
 
 @asynccontextmanager
 async def _closed_unless_connected(client: Any) -> AsyncGenerator[None]:
-    """Close a client that did not connect: Dask does so for some errors only (``findings/dask_client_left_open.sh``)."""
+    """Close a client that did not connect. Dask does so for some errors (``findings/dask_client_left_open.sh``)."""
     try:
         yield
     except BaseException:

@@ -60,7 +60,7 @@ async def test_documents_leave_memory_and_failures_are_reported_whole(
     assert names == ["000.txt", "001.txt", "002.txt", "003.txt", "070.txt"]
     assert report["counts"] == {
         "documents": DOCUMENTS, "failed": 1, "files_made": 2 * DOCUMENTS - 1, "files_reused": 0,
-        "left_out": DOCUMENTS - FIRST - 1,
+        "left_out": DOCUMENTS - FIRST - 1, "failed_left_out": 0,
     }  # fmt: skip
     assert report["rest"]["command"] == f"waybill files list --run {report['run_id']} --json"
     assert rows(workspace, "select count(*), count(distinct source_file) from artifacts") == [

@@ -48,6 +48,13 @@ PROGRESS = """
      order by occurred_at, (convert_from(body, 'utf8')::jsonb -> 'data' ->> 'sequence')::bigint
 """
 
+FAILURES = """
+    select source_file, event_type, convert_from(body, 'utf8')::jsonb -> 'data' from webhook_events
+     where event_type in ('stage_failed', 'stage_chain_completed')
+       and coalesce(convert_from(body, 'utf8')::jsonb -> 'data' ->> 'overall_success', 'false') = 'false'
+     order by source_file, event_type
+"""
+
 Worker = Callable[[PrefectClient, FlowRun], Awaitable[None]]
 
 
@@ -65,6 +72,13 @@ async def dies(client: PrefectClient, run: FlowRun) -> None:
     await client.set_flow_run_state(run.id, Crashed(message="Process was killed."), force=True)
 
 
+async def is_unfit(client: PrefectClient, run: FlowRun) -> None:
+    """What a worker's process does that has the settings of another catalogue."""
+    await client.set_flow_run_state(run.id, Pending())
+    given = {**run.parameters, "parent": str(uuid4())}
+    await cast("Awaitable[Any]", run_flow_async(process_slice, flow_run=run, parameters=given, return_type="state"))
+
+
 async def vanishes(client: PrefectClient, run: FlowRun) -> None:
     """What is seen of a machine that loses its power as it has taken a run."""
     await client.set_flow_run_state(run.id, Pending())
@@ -78,6 +92,7 @@ async def pool(client: PrefectClient, workspace: Workspace, monkeypatch: pytest.
     monkeypatch.setenv("WAYBILL_SLICE_SIZE", "2")
     current_settings.cache_clear()
     monkeypatch.setattr(spread, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(spread, "UNFIT_PAUSE_SECONDS", 0.05)
     return name
 
 
@@ -223,8 +238,53 @@ async def test_a_slice_that_ends_three_processes_is_lost_and_the_others_are_not(
     assert state.is_failed()
     assert (report["counts"]["documents"], report["counts"]["failed"]) == (5, 2)
     (lost,) = report["documents"]
-    assert lost["error_type"] == "StageCrashed" and "Process was killed." in lost["error"]
+    assert lost["error_type"] == "StageCrashed" and "Process was killed; run" in lost["error"]
+    assert (state.message or "").endswith("run the same again)")
     assert [run.parameters["attempt"] for run in taken if run.parameters["number"] == 2] == [1, 2, 3]
+    # Its documents have events, as those have that failed in a stage.
+    events = rows(workspace, FAILURES)
+    assert [(path.rpartition("/")[2], kind) for path, kind, _ in events] == [
+        (name, kind) for name in ("2.txt", "3.txt") for kind in ("stage_chain_completed", "stage_failed")
+    ]
+    for _, kind, data in events:
+        said = data["metadata"] if kind == "stage_chain_completed" else data["stage"]
+        assert said["error_message"].endswith("Process was killed; run the same again"), data
+
+
+async def test_a_worker_that_cannot_begin_costs_no_slice_an_attempt(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    """Its machine has other settings: of two workers it is the quicker one for a while."""
+    taken: list[FlowRun] = []
+
+    async def is_set_right(client: PrefectClient, run: FlowRun) -> None:
+        await (is_unfit if run.parameters["number"] == 1 and run.parameters["attempt"] < 5 else works)(client, run)
+
+    async with worker(client, pool, is_set_right, taken):
+        state, report = await spread_run(workspace, pool, {f"{number}.txt": f"text {number}" for number in range(4)})
+    assert state.is_completed(), state.message
+    assert (report["counts"]["documents"], report["counts"]["failed"]) == (4, 0)
+    assert [run.parameters["attempt"] for run in taken if run.parameters["number"] == 1] == [1, 2, 3, 4, 5]
+
+
+async def test_a_pool_where_no_worker_can_begin_is_given_up_with_the_reason(
+    workspace: Workspace, client: PrefectClient, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYBILL_SLICES_AT_ONCE", "2")
+    current_settings.cache_clear()
+    taken: list[FlowRun] = []
+    async with worker(client, pool, is_unfit, taken):
+        state, report = await spread_run(workspace, pool, {f"{number}.txt": f"text {number}" for number in range(8)})
+    assert state.is_failed()
+    counts = report["counts"]
+    assert (counts["documents"], counts["failed"], counts["failed_left_out"]) == (8, 8, 0)
+    assert sum(int(one["source"].partition("(")[2].split()[0]) for one in report["documents"]) == 8
+    for one in report["documents"]:
+        assert "InvalidSettings: the catalogue of this worker has no slice" in one["error"]
+    assert f"no worker of pool {pool} can process it" in report["documents"][-1]["error"]
+    assert "encountered an exception" not in report["documents"][-1]["error"]
+    assert {path.rpartition("/")[2] for path, _, _ in rows(workspace, FAILURES)} == {f"{n}.txt" for n in range(8)}
+    assert rows(workspace, "select distinct state from slices") == [("lost",)]
 
 
 async def test_a_run_that_a_worker_takes_and_never_begins_is_given_up(

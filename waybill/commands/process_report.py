@@ -51,7 +51,7 @@ def print_report(
     failed = [document for document in documents if document["state"] == "failed"]
     for document in failed:
         print_notice(f"failed: {document['source']}: {document['error']}")
-    if more := counts["failed"] - len(failed):
+    if more := counts["failed_left_out"]:
         print_notice(f"failed: {more:,} more; Prefect's log of the run names them")
 
 

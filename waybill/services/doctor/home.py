@@ -14,6 +14,7 @@ from blocks.errors import InvalidSettings, StackUnavailable
 from blocks.keys import identities_of_its_own
 from blocks.runs.home_id import HOME_ID_FILE, home_id
 from blocks.runs.run_lock import run_locks
+from blocks.runtime.in_words import counted
 from blocks.settings import Settings
 from waybill.services.doctor.findings import Findings
 from waybill.services.unfinished_restore import UNFINISHED_RESTORE
@@ -126,7 +127,8 @@ def check_run_locks(settings: Settings, found: Findings) -> set[str]:
         dead = sorted(str(run_id) for run_id, is_alive in locks.items() if not is_alive)
         alive = {str(run_id) for run_id, is_alive in locks.items() if is_alive}
         if dead:
-            found.warning("run-locks", f"{len(dead)} runs died and are not cleared up", _NEXT_RUN_CLEARS, dead)
+            message = f"{counted(len(dead), 'run')} ended early: what is half stored of them is not removed"
+            found.warning("run-locks", message, _NEXT_RUN_CLEARS, dead)
         if settings.scratch.is_dir():
             left = sorted(one.name for one in settings.scratch.iterdir() if one.name not in {*alive, *dead, "exports"})
             if left:

@@ -24,6 +24,7 @@ from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of
+from blocks.runs.raised import was_raised
 from blocks.runs.run_events import EVENT_TYPES, REPORTED_FLOWS, has_event
 from blocks.runs.upload_tasks import is_shared as is_shared_run
 from blocks.runs.upload_tasks import uploads_without_run
@@ -37,7 +38,7 @@ from waybill.services.doctor.findings import Findings
 _PREFECT_SECONDS = 600.0
 _CONCURRENT_RUNS = 4
 _IN_PROGRESS = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
-# Ends that the flow itself reported; a crashed or cancelled run leaves documents that nothing was done with.
+# Ends that the flow itself reported, unless it raised; other runs leave documents that nothing was done with.
 _FINISHED = (StateType.COMPLETED, StateType.FAILED)
 
 _RUN_EVENTS = """
@@ -110,7 +111,8 @@ async def check_runs(
             # Events of a run that uploads share are those of the uploads, which end by themselves.
             own = [run for run in runs if run.idempotency_key is None or not is_shared_run(run.idempotency_key)]
             await _check_events(client, catalog, own, found)
-            await _check_documents(catalog, [run for run in own if run.state_type in _FINISHED], found)
+            finished = [run for run in own if run.state_type in _FINISHED and not was_raised(run.state)]
+            await _check_documents(catalog, finished, found)
 
 
 async def _read_runs(client: PrefectClient, found: Findings) -> list[FlowRun]:

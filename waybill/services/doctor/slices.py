@@ -58,14 +58,19 @@ def _report_left(runs: Sequence[OpenSlices], known: Mapping[UUID, FlowRun], foun
         f"{row.parent_id} {run.name}: {counted(row.waiting + len(row.without_lease), 'slice')} left, "
         f"{row.working} under way"
         for row in runs
-        if not row.is_led and (run := known.get(row.parent_id)) is not None and run.state_type not in _OVER
+        if not row.is_led and (run := known.get(row.parent_id)) is not None and not _is_over(run)
     ]
     if left:
         remedy = (
-            "a run of 'waybill up' goes on by itself; of a command, process the same again: what is stored is reused; "
-            "or cancel it: waybill runs cancel ID"
+            "a run of 'waybill up' goes on by itself; otherwise process the same again: what is stored is reused; or "
+            "cancel it: waybill runs cancel ID"
         )
         found.warning("slices", "slices wait, and the process that starts them is gone", remedy, left)
+
+
+def _is_over(run: FlowRun) -> bool:
+    """Whether no process goes on with the run: of those that crashed, only those of a deployment are started again."""
+    return run.state_type in _OVER or (run.state_type is StateType.CRASHED and run.deployment_id is None)
 
 
 def _report_untaken(
