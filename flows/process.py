@@ -282,5 +282,5 @@ def _reasons(failed: Sequence[Document], results: RunResults) -> str:
     # Left out where it is too long, and not cut: a part of a name would not be found when the document is forgotten.
     reasons = [f" ({one.error})" if len(str(one.error)) <= _MAX_REASON_CHARS else "" for one in shown]
     parts = [f"{one.label} in {one.failed_in}{reason}" for one, reason in zip(shown, reasons, strict=True)]
-    more = results.failed_beside(shown)
+    more = results.failed_besides(shown)
     return "; ".join([*parts, f"and {more} more"] if more else parts)

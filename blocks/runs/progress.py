@@ -98,4 +98,5 @@ def _fraction(data: object) -> float | None:
         percent = float(str(data))
     except ValueError:
         return None
-    return percent / 100.0 if 0.0 <= percent <= 100.0 else None
+    # Rounded, since people read it: 16.7 / 100 is 0.16699999999999998.
+    return round(percent / 100.0, 6) if 0.0 <= percent <= 100.0 else None

@@ -14,7 +14,7 @@ _IN_NO_NAME = frozenset("/%&<>?#")
 async def check_pool(client: PrefectClient, pool: str) -> None:
     """Raise `InvalidOptions` when there is no such pool, and what *client* raises."""
     try:
-        if not pool.isprintable() or not _IN_NO_NAME.isdisjoint(pool):
+        if not pool or not pool.isprintable() or not _IN_NO_NAME.isdisjoint(pool):
             raise InvalidOptions(
                 f"there is no work pool {pool[:80]!a}: a name has none of {' '.join(sorted(_IN_NO_NAME))}"
             )
@@ -22,5 +22,5 @@ async def check_pool(client: PrefectClient, pool: str) -> None:
     except ObjectNotFound:
         raise InvalidOptions(
             f"Prefect has no work pool {pool!r}: make it with 'prefect work-pool create {pool} --type process', and "
-            f"start workers with 'prefect worker start --pool {pool}'"
+            f"start workers with 'prefect worker start --pool {pool} --limit 1'"
         ) from None

@@ -210,7 +210,7 @@ class Settings:
     def required_database_url(self) -> str:
         """The catalogue's database. Raises `InvalidSettings` when neither the stack nor the environment names one."""
         if self.database_url is None:
-            raise InvalidSettings("WAYBILL_DATABASE_URL is not set; start 'waybill up' or name a Postgres database")
+            raise InvalidSettings("WAYBILL_DATABASE_URL is not set: name the Postgres database there")
         return self.database_url.reveal()
 
     @property

@@ -66,8 +66,8 @@ class RunResults:
             self._kept[failed.index] = failed
             self._stands_for[failed.index] = stands_for
 
-    def failed_beside(self, listed: Iterable[Document]) -> int:
-        """Return how many documents failed beside those that are *listed*."""
+    def failed_besides(self, listed: Iterable[Document]) -> int:
+        """Return how many documents failed in addition to those that are *listed*."""
         return self.failed - sum(self._stands_for.get(one.index, 1) for one in listed if one.failed)
 
     @property
@@ -104,7 +104,7 @@ class RunResults:
                 "files_made": self.made,
                 "files_reused": self.reused,
                 "left_out": left_out,
-                "failed_left_out": self.failed_beside(kept),
+                "failed_left_out": self.failed_besides(kept),
             },
             "rest": rest if left_out else None,
             "documents": [document.as_json() for document in kept],

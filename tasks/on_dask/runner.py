@@ -237,12 +237,12 @@ class DaskRunner:
                 await client.close()
 
 
-async def threads_of(address: str) -> int:
-    """Return how many threads the workers of the cluster have together.
+async def threads_of(address: str, *, within_seconds: float | None = None) -> int:
+    """Return how many threads the workers of the cluster have together. Waits 20 seconds for it, if not told otherwise.
 
     Raises `RunnerUnavailable` when its scheduler does not answer, `InvalidSettings` when the package is not installed.
     """
-    client = await _client_of(address)
+    client = await _client_of(address, within_seconds)
     try:
         return await _threads(client)
     except OSError as exc:
@@ -253,9 +253,10 @@ async def threads_of(address: str) -> int:
             await client.close()
 
 
-async def _client_of(address: str) -> Any:
+async def _client_of(address: str, within_seconds: float | None = None) -> Any:
     shown = without_password(address)
-    client = _dask().Client(address, asynchronous=True, timeout=_CONNECT_SECONDS, set_as_default=False)
+    timeout = within_seconds or _CONNECT_SECONDS
+    client = _dask().Client(address, asynchronous=True, timeout=timeout, set_as_default=False)
     try:
         async with _closed_unless_connected(client):
             return await client

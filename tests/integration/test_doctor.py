@@ -12,18 +12,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from prefect import get_client
+from prefect import flow, get_client
 from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitCreate,
     GlobalConcurrencyLimitUpdate,
     WorkPoolCreate,
 )
-from prefect.states import Cancelled, Cancelling, Completed, Failed, Running
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Running
 
 from blocks.access import Actor
 from blocks.catalog import Artifact, Catalog, Connection
@@ -34,6 +35,7 @@ from blocks.keys import StorageKeys, add_identity, load_storage_keys
 from blocks.runs.ownership import read_owner
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.progress import Plan, record_plan
+from blocks.runs.raised import message_of, was_raised
 from blocks.runs.run_lock import hold_run_lock, run_locks
 from blocks.runs.slices import add_slices, note_started, read_slices
 from blocks.settings import Settings
@@ -569,6 +571,22 @@ async def test_leases_that_ran_out_are_reported_with_their_homes(sound: Sound) -
     assert "process the same again" in finding.remedy
 
 
+async def test_documents_of_a_run_that_raised_are_not_missed(
+    prefect_server: str, workspace: Workspace, settings: Settings
+) -> None:
+    begin_now(workspace)
+
+    @flow(name="process-documents")
+    async def raises() -> None:
+        await record_plan(UUID(str(flow_run.id)), Plan(documents=3, tasks=2))
+        raise ValueError("something that no document has caused")
+
+    state = await cast("Awaitable[Any]", raises(return_state=True))
+    assert was_raised(state) and message_of(state) == "ValueError: something that no document has caused"
+    found = await of_prefect(workspace, settings, prefect_server)
+    assert named(found, "documents", state.state_details.flow_run_id) == []
+
+
 async def test_slices_that_nobody_starts_or_takes_are_reported(
     prefect_server: str, workspace: Workspace, settings: Settings
 ) -> None:
@@ -576,9 +594,11 @@ async def test_slices_that_nobody_starts_or_takes_are_reported(
     async with get_client() as client, Catalog.open(workspace.database_url) as catalog:
         await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
         deployment = await slice_deployment(client, pool, await read_owner(settings))
-        abandoned, led, cancelled = [await new_run(client, Running()) for _ in range(3)]
+        abandoned, led, cancelled, crashed = [await new_run(client, Running()) for _ in range(4)]
         await put(client, cancelled, Cancelling(), Cancelled())
-        for parent in (abandoned, led, cancelled):
+        # Of a command: nothing goes on with it, as it does with a run of a deployment.
+        await put(client, crashed, Crashed())
+        for parent in (abandoned, led, cancelled, crashed):
             await add_slices(catalog, parent.id, [[{"text": "a"}], [{"text": "b"}], [{"text": "c"}]])
             async with catalog.connection() as connection:
                 first, second, _ = await read_slices(connection, parent.id)

@@ -39,6 +39,7 @@ from tests.integration.prefect_runs import LIGHT, new_run, put
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.unit.test_parameter_bounds import fields
+from waybill.services.machines_probe import check_machines
 
 pytestmark = PREFECT_ALONE
 
@@ -356,6 +357,16 @@ async def test_a_pool_that_is_not_there_is_named(workspace: Workspace) -> None:
         await cast(
             "Awaitable[Any]", process_documents(sources=[str(workspace.documents)], stages=LIGHT, spread="nowhere")
         )
+
+
+async def test_a_pool_is_looked_for_before_a_command_begins(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    del workspace
+    await check_machines(client, current_settings(), pool)
+    for missing in ("nowhere", ""):
+        with pytest.raises(InvalidOptions, match="work pool"):
+            await check_machines(client, current_settings(), missing)
 
 
 async def test_the_form_of_a_slice_explains_every_field_in_its_order(

@@ -40,6 +40,7 @@ def report_of(documents: list[dict[str, Any]], summary: str = "") -> dict[str, A
         "files_made": reused.count(False),
         "files_reused": reused.count(True),
         "left_out": 0,
+        "failed_left_out": 0,
     }
     whole = {"run_id": "r", "seconds": 1.0, "documents": documents, "warning_summary": summary}
     return {**whole, "counts": counts, "rest": None}

@@ -131,6 +131,8 @@ def _run_here(parameters: dict[str, Any], given: Given) -> tuple[dict[str, Any],
         warn_of_lost_records(named_api)
         if (webhook_url := parameters["webhook_url"]) is not None:
             _check_webhook(webhook_url, settings, own_database=own_database)
+        if parameters["spread"] is not None or settings.dask is not None:
+            asyncio.run(_check_machines(settings, addresses, parameters["spread"]))
         started = time.perf_counter()
         asyncio.run(register_blocks(settings, on_new_key=report_new_key))
         if given.listed:
@@ -138,6 +140,15 @@ def _run_here(parameters: dict[str, Any], given: Given) -> tuple[dict[str, Any],
         with progress_bar("processing") as show:
             report = run_work(_run_and_report(parameters, settings, show, started))
     return report, addresses
+
+
+async def _check_machines(settings: Settings, addresses: StackAddresses, pool: str | None) -> None:
+    """Report machines that cannot be reached now; each document would wait for them, and fail."""
+    from blocks.runs.prefect_api import PrefectApi
+    from waybill.services.machines_probe import check_machines
+
+    async with PrefectApi.open(addresses.prefect_api_url) as prefect, prefect.client() as client:
+        await check_machines(client, settings, pool)
 
 
 async def _store_list(given: Given, settings: Settings) -> str:

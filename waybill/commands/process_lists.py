@@ -30,6 +30,8 @@ def read_given(sources: Sequence[str], lists: Sequence[str]) -> Given:
     from tasks.sources import absolute_source, display_name
     from tasks.sources.source_lists import needs_list
 
+    if "" in lists or LIST_SCHEME in sources:
+        raise InvalidOptions("a list is named by a file, a URL, waybill:FILE_ID, or - for standard input")
     named = [*lists, *(one.removeprefix(LIST_SCHEME) for one in sources if one.startswith(LIST_SCHEME))]
     typed = [absolute_source(source) for source in sources if not source.startswith(LIST_SCHEME)]
     typed += [list_source(one) for one in named if _is_elsewhere(one)]

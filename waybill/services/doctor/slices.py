@@ -89,5 +89,5 @@ def _report_untaken(
     idle = not any(row.working for row in runs if row.is_led)
     if pools and idle:
         shown = [f"{counted(count, 'slice')} in pool {pool}" for pool, count in sorted(pools.items())]
-        remedy = "start a worker on some machine: prefect worker start --pool POOL"
+        remedy = "start a worker on some machine: prefect worker start --pool POOL --limit 1"
         found.warning("slices", "no worker takes the slices of a run", remedy, shown)
