@@ -238,7 +238,7 @@ class DaskRunner:
 
 
 async def threads_of(address: str, *, within_seconds: float | None = None) -> int:
-    """Return how many threads the workers of the cluster have together. Waits 20 seconds for it, unless another time is given.
+    """Return how many threads the workers of the cluster have together. Waits 20 seconds, unless another time is given.
 
     Raises `RunnerUnavailable` when its scheduler does not answer, `InvalidSettings` when the package is not installed.
     """
