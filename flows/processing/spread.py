@@ -47,7 +47,7 @@ from blocks.runs.slices import (
 )
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
-from blocks.webhooks.outbox import add_events
+from blocks.webhooks.outbox import Event, add_events
 from flows.processing import slice_runs
 from flows.processing.batch import Batch
 from flows.processing.cancellation import noticing_cancellation
@@ -280,7 +280,10 @@ async def spread_over(
 
         async def record_lost(connection: Connection, sources: Sequence[Record], why: str) -> None:
             at = datetime.now(UTC)
-            failed = [event for document in lost_documents(sources, why) for event in events.failed(document, at)]
+            failed: list[Event] = []
+            for document in lost_documents(sources, why):
+                failed += events.failed(document, at)
+                events.leave(document)
             await add_events(connection, failed, links.to_payload)
 
         runs = SliceRuns(
