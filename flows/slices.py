@@ -19,7 +19,7 @@ from blocks.errors import InvalidSettings, RunCancelled
 from blocks.retention.policy import Period
 from blocks.runs.slices import Record, claim, complete, slice_exists
 from blocks.runtime.form_schema import LeftOut, shown_as
-from blocks.settings import current_settings
+from blocks.settings import Settings, current_settings
 from flows.events.hooks import cancel_remote_stages
 from flows.process import options_by_stage, process_in_shards
 from flows.processing.batch import Batch
@@ -29,6 +29,7 @@ from flows.processing.parameters import Options, Places, Stages
 from flows.processing.progress import reported
 from flows.processing.resources import open_run
 from flows.processing.slice_results import result_of
+from flows.processing.slice_storage import check_settings, check_storage
 from tasks.registry import select_stages
 from tasks.remote.run_on import read_run_on
 from tasks.run_context import RunContext
@@ -65,6 +66,7 @@ async def process_slice(
         time_limit: Processor time that one stage may use on one document.
     """
     settings = current_settings()
+    check_settings(settings)
     chosen = select_stages(stages)
     run_id = UUID(str(cast("str", flow_run.id)))
     async with Catalog.open(settings.required_database_url) as catalog:
@@ -94,8 +96,7 @@ async def process_slice(
         )
         try:
             async with opening as context, reported(batch.counts, run_id), noticing_cancellation_of(parent):
-                await process_in_shards(batch, context, settings)
-                await record_remaining_failures(batch.results.unrecorded, context)
+                await _process(batch, context, settings)
                 is_ours = await _complete(context, parent, number, batch)
         except RunCancelled as error:
             return Cancelled(message=error.message)
@@ -112,6 +113,12 @@ async def _claimed(catalog: Catalog, parent: UUID, number: int, *, attempt: int,
                 "the database that the run uses"
             )
     return records
+
+
+async def _process(batch: Batch, context: RunContext, settings: Settings) -> None:
+    await check_storage(context.custody, settings)
+    await process_in_shards(batch, context, settings)
+    await record_remaining_failures(batch.results.unrecorded, context)
 
 
 async def _complete(context: RunContext, parent: UUID, number: int, batch: Batch) -> bool:

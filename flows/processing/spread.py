@@ -170,7 +170,9 @@ class SliceRuns:
                 self._unfit[one.number] += 1
             await self._lost(one, why, again=run is None or run.state_type is not StateType.CANCELLED)
         completed = sum(one.state == "completed" for one in slices)
-        if alive or completed > self._completed:
+        # A lease is no proof: one that is unfit may notice it after it has taken its lease.
+        works = any(run_id in alive and plan_of(run) is not None for run_id, run in runs.items())
+        if works or completed > self._completed:
             self._unfit_looks = 0
         self._completed = completed
         if unfit is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -266,6 +267,39 @@ async def test_a_worker_that_cannot_begin_costs_no_slice_an_attempt(
     assert state.is_completed(), state.message
     assert (report["counts"]["documents"], report["counts"]["failed"]) == (4, 0)
     assert [run.parameters["attempt"] for run in taken if run.parameters["number"] == 1] == [1, 2, 3, 4, 5]
+
+
+async def test_a_worker_with_another_storage_processes_nothing(
+    workspace: Workspace, client: PrefectClient, pool: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing would find its files: a worker's folder is a temporary one, and so is a home there."""
+    state, _ = await spread_run_of_one(workspace, client, pool, "first.txt")
+    assert state.is_completed()
+    for name, value, message in (
+        ("WAYBILL_HOME", tmp_path / "nowhere", "would keep files in a new home"),
+        ("WAYBILL_STORAGE_URL", tmp_path / "other", "has none of the newest files of the catalogue"),
+    ):
+
+        async def is_elsewhere(client: PrefectClient, run: FlowRun, name: str = name, value: Path = value) -> None:
+            with monkeypatch.context() as patch:
+                patch.setenv(name, str(value))
+                current_settings.cache_clear()
+                await works(client, run)
+            current_settings.cache_clear()
+
+        async with worker(client, pool, is_elsewhere, []):
+            state, report = await spread_run(workspace, pool, {"second.txt": "other text"})
+        assert state.is_failed()
+        assert message in report["documents"][0]["error"]
+        assert rows(workspace, "select 1 from artifacts where source_file like %s", "%second.txt") == []
+        assert not value.exists() or list(value.rglob("*")) == []
+
+
+async def spread_run_of_one(
+    workspace: Workspace, client: PrefectClient, pool: str, name: str
+) -> tuple[State[Any], dict[str, Any]]:
+    async with worker(client, pool, works, []):
+        return await spread_run(workspace, pool, {name: "text"})
 
 
 async def test_a_pool_where_no_worker_can_begin_is_given_up_with_the_reason(
