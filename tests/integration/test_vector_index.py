@@ -147,10 +147,14 @@ async def test_a_database_that_is_away_is_tried_again(older_database: str, tmp_p
     trying.cancel()
 
 
-async def test_more_passages_are_looked_at_in_a_larger_index(database_url: str) -> None:
-    """The depth grows with what Postgres estimates, between what search asks for and the most that pgvector takes."""
+async def test_a_larger_index_is_looked_at_closer(database_url: str) -> None:
+    """The depth grows with what Postgres estimates, between what search asks for and the most that pgvector takes.
+
+    Names of very many documents have to be more alike.
+    """
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         depths: list[int] = []
+        likenesses: list[float] = []
         for passages in (-1, 10_000, 100_000, 10_000_000):
             await connection.execute(
                 "update pg_class set reltuples = %s where oid = 'indexed_chunks'::regclass", [passages]
@@ -159,9 +163,12 @@ async def test_more_passages_are_looked_at_in_a_larger_index(database_url: str) 
             cursor = connection.cursor(row_factory=scalar_row)
             await cursor.execute("select current_setting('hnsw.ef_search')::int")
             depths.append(await cursor.fetchone() or 0)
+            await cursor.execute("show pg_trgm.word_similarity_threshold")
+            likenesses.append(float(await cursor.fetchone() or 0))
         await connection.rollback()
     assert depths[:2] == [100, 100]
     assert 100 < depths[2] < depths[3] == 1000
+    assert likenesses == [0.6, 0.6, 0.6, 0.65]
 
 
 # Many passages --------------------------------------------------------------------------------------------------------
