@@ -182,7 +182,7 @@ def document(name: str) -> dict[str, Any]:
 
 
 def report(*, with_files: bool) -> None:
-    counts = {"documents": 2, "failed": 0, "files_made": 2, "files_reused": 2, "left_out": 0}
+    counts = {"documents": 2, "failed": 0, "files_made": 2, "files_reused": 2, "left_out": 0, "failed_left_out": 0}
     found = {"run_id": "r", "seconds": 1.0, "documents": [document(NAME)] * 2, "warning_summary": "some"}
     found |= {"counts": counts, "rest": None}
     addresses = StackAddresses("postgresql://", None, None, Path("home"), ())
