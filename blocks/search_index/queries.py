@@ -106,14 +106,14 @@ STATISTICS: LiteralString = """
 
 # pgvector examines this many neighbours (`hnsw.ef_search`), so it must be no less than the number of candidates.
 # With more passages it must examine more to miss few of the nearest (docs/adr/0031-search-at-scale.md); a
-# thousand is pgvector's limit. Of an index with lists (see `vector_index`), up to 2,000, the nearest 60 are read.
+# thousand is pgvector's limit. Of an index with lists (see `vector_index`), up to 2,000, the nearest 70 are read.
 # Names of that many documents are compared a little more strictly (pg_trgm's default is 0.6): its index finds two
 # thousand that have the letters of a question and none of its words, for 35 ms.
 # Compiling the search to machine code would take longer than the search.
 SEARCH_SETTINGS: LiteralString = """
     select set_config('hnsw.ef_search', greatest(%(candidates)s, least(1000,
                100 * power(greatest(reltuples, 10000) / 10000, 0.8)))::integer::text, true),
-           set_config('ivfflat.probes', '60', true),
+           set_config('ivfflat.probes', '70', true),
            set_config('pg_trgm.word_similarity_threshold',
                       case when reltuples < 300000 then '0.6' else '0.65' end, true),
            set_config('jit', 'off', true)

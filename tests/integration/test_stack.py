@@ -32,6 +32,8 @@ from tests.stack_driver import (
 from waybill.stack import prefect_server, running_stack
 from waybill.stack.databases import create_prefect_database, sqlalchemy_url
 from waybill.stack.external import check_prefect_api, lost_records_warning
+from waybill.stack.machine_memory import machine_memory_bytes
+from waybill.stack.postgres_cluster import shared_buffers_mb
 from waybill.stack.processes import identify
 
 
@@ -59,6 +61,8 @@ def test_a_first_start_gives_a_migrated_database_and_the_end_leaves_no_process_a
         assert query(stack.database_url, "select count(*) from artifacts") == 0
         assert query(stack.database_url, "show fsync") == "on"
         assert query(stack.database_url, "show listen_addresses") == ""
+        cache_mb = shared_buffers_mb(machine_memory_bytes())
+        assert query(stack.database_url, "select pg_size_bytes(current_setting('shared_buffers'))") == cache_mb << 20
         assert any("postgres" in line for line in processes_of(home))
     assert left_running(home) == []
     assert list(home.rglob(".s.PGSQL*")) == []

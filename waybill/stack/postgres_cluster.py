@@ -16,6 +16,7 @@ from blocks.errors import StackUnavailable
 from blocks.settings import inherited_environment
 from waybill.stack.account import ServerAccount
 from waybill.stack.caller_environment import postgres_environment
+from waybill.stack.machine_memory import machine_memory_bytes
 from waybill.stack.processes import PRIVATE_UMASK
 
 # What differs from PostgreSQL's defaults, written into postgresql.conf when the cluster is made, so that a person can
@@ -25,8 +26,7 @@ _CONFIGURATION = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # A laptop's memory: the default of 128 MB for the cache and 4 MB for one sort leave a batch of documents waiting.
-    "shared_buffers": "256MB",
+    # A laptop's memory: the default of 4 MB for one sort leaves a batch of documents waiting.
     "work_mem": "16MB",
     "effective_cache_size": "1GB",
     # Parallel index builds put their memory into /dev/shm, of which a container has 64 MB; this much is set aside at
@@ -36,6 +36,10 @@ _CONFIGURATION = {
     # Prefect's server holds up to 15, its runner and every flow run, command and gateway some more each.
     "max_connections": "120",
 }
+# What Postgres's cache may use of the machine's memory, and the bounds of it. The default of 128 MB leaves a batch of
+# documents waiting; a search over a million passages reads an index of 0.8 GB.
+_CACHE_SHARE = 1 / 8
+_CACHE_LEAST_MB, _CACHE_MOST_MB = 256, 2048
 # A cluster that is being made; one that is found under such a name belongs to a killed command.
 _DRAFT_PREFIX = "postgres.new-"
 
@@ -49,7 +53,8 @@ def make_cluster(data: Path, account: ServerAccount | None) -> None:
     if account is not None:
         os.chown(draft, account.uid, account.gid)
     options = account.process_options() if account else {}
-    settings = [part for name, value in _CONFIGURATION.items() for part in ("-c", f"{name}={value}")]
+    configuration = _CONFIGURATION | {"shared_buffers": f"{shared_buffers_mb(machine_memory_bytes())}MB"}
+    settings = [part for name, value in configuration.items() for part in ("-c", f"{name}={value}")]
     # The built-in C.UTF-8 sorts the same on every machine; a system locale changes with the C library, and an index
     # made under one is wrong under the next.
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -73,6 +78,11 @@ def make_cluster(data: Path, account: ServerAccount | None) -> None:
         raise StackUnavailable(
             f"{data} is there, but it is no Postgres cluster; move it away, or restore it from a backup"
         ) from exc
+
+
+def shared_buffers_mb(memory_bytes: int) -> int:
+    """Return how much memory Postgres's cache may use, on a machine with *memory_bytes*."""
+    return min(max(int(memory_bytes * _CACHE_SHARE) >> 20, _CACHE_LEAST_MB), _CACHE_MOST_MB)
 
 
 def remove_drafts(data: Path) -> None:
