@@ -92,6 +92,14 @@ async def test_runs_are_listed_with_what_they_are_about(
     assert moments == sorted(moments) and newest["seconds"] > 0
 
 
+async def test_a_run_in_progress_has_the_seconds_that_it_has_worked(gateway: Gateway, client: PrefectClient) -> None:
+    run = await new_run(client, Running())
+    before = next(one for one in await listed(gateway) if one["task_id"] == str(run.id))["seconds"]
+    await asyncio.sleep(0.01)
+    after = next(one for one in await listed(gateway) if one["task_id"] == str(run.id))["seconds"]
+    assert 0 < before < after
+
+
 async def test_pages_have_each_run_once_newest_first_also_runs_of_the_same_moment(
     gateway: Gateway, client: PrefectClient
 ) -> None:

@@ -1,6 +1,7 @@
-"""Standard input and output that are closed, full or without a reader: reported like any other condition.
+"""Standard streams that are closed, full or without a reader.
 
-Owns what happens when a stream is closed (``>&-``), when the disk behind it is full, and when its reader has exited.
+Owns what happens when a stream is closed (``>&-``), when the disk behind it is full, and when its reader has exited. Of
+standard input and output it is reported like any other condition. Without standard error a command goes on.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import io
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from blocks.runtime.write_errors import write_error
 
 
 def report_failing_streams() -> None:
-    """Replace standard output by `StandardOutput`, and open closed streams so that using one fails.
+    """Replace the output streams by `StandardOutput` and `StandardError`; open closed streams so that using one fails.
 
     Otherwise the next file to be opened, perhaps one of the storage, would get the stream's number, and the output.
     """
@@ -26,7 +27,9 @@ def report_failing_streams() -> None:
             os.open(os.devnull, unusable)
     # Each is None if it was closed when the interpreter started, whatever its type says.
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - open as long as the process
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    sys.__stderr__ = sys.__stderr__ or open(2, "w", closefd=False)  # noqa: SIM115
+    messages = sys.__stderr__
+    sys.stderr = StandardError(messages.buffer, encoding=messages.encoding, errors=messages.errors, line_buffering=True)
     sys.__stdout__ = sys.__stdout__ or open(1, "w", closefd=False)  # noqa: SIM115
     former = sys.__stdout__  # kept: collecting it would close the buffer that both use
     sys.stdout = StandardOutput(
@@ -45,6 +48,24 @@ class StandardOutput(io.TextIOWrapper):
     def flush(self) -> None:
         """Raises like `write`."""
         with standard_output_errors():
+            super().flush()
+
+
+class StandardError(io.TextIOWrapper):
+    """Text for standard error. What cannot be written is dropped: a run must not end because nobody reads its log.
+
+    Prefect's console would end it: it takes a reader that has exited for the end of the program.
+    """
+
+    def write(self, text: str, /) -> int:
+        """Never raises for what becomes of the text."""
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Never raises, like `write`."""
+        with suppress(OSError):
             super().flush()
 
 

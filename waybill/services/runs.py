@@ -214,7 +214,7 @@ def _shown(run: FlowRun, progress: float) -> dict[str, Any]:
         "created_at": _time(run.created),
         "started_at": _time(run.start_time),
         "ended_at": _time(run.end_time),
-        "seconds": round(run.total_run_time.total_seconds(), 3) if run.start_time else None,
+        "seconds": round(run.estimated_run_time.total_seconds(), 3) if run.start_time else None,
     }
 
 

@@ -127,7 +127,7 @@ def check_run_locks(settings: Settings, found: Findings) -> set[str]:
         dead = sorted(str(run_id) for run_id, is_alive in locks.items() if not is_alive)
         alive = {str(run_id) for run_id, is_alive in locks.items() if is_alive}
         if dead:
-            message = f"{counted(len(dead), 'run')} ended early: what is half stored of them is not removed"
+            message = f"{counted(len(dead), 'run')} ended early: what was half stored then is not removed"
             found.warning("run-locks", message, _NEXT_RUN_CLEARS, dead)
         if settings.scratch.is_dir():
             left = sorted(one.name for one in settings.scratch.iterdir() if one.name not in {*alive, *dead, "exports"})
