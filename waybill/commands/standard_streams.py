@@ -52,7 +52,7 @@ class StandardOutput(io.TextIOWrapper):
 
 
 class StandardError(io.TextIOWrapper):
-    """Text for standard error. What cannot be written is dropped: a run must not end because nobody reads its log.
+    """Text for standard error. What cannot be written is dropped: a run must not end because its log has no reader.
 
     Prefect's console would end it: it takes a reader that has exited for the end of the program.
     """
