@@ -1,4 +1,4 @@
-"""A command whose log has no reader any more goes on: the reader has exited, as in ``2>&1 | head``, or a disk is full."""
+"""A command whose log has no reader any more goes on: the reader has exited (``2>&1 | head``), or a disk is full."""
 
 from __future__ import annotations
 
