@@ -107,7 +107,7 @@ STATISTICS: LiteralString = """
 # pgvector examines this many neighbours (`hnsw.ef_search`), so it must be no less than the number of candidates.
 # With more passages it must examine more to miss few of the nearest (docs/adr/0031-search-at-scale.md); a
 # thousand is pgvector's limit. Of an index with lists (see `vector_index`), up to 2,000, the nearest 70 are read.
-# Names of that many documents are compared a little more strictly (pg_trgm's default is 0.6): its index finds two
+# From 300,000 passages on names are compared a little more strictly (pg_trgm's default is 0.6): its index finds two
 # thousand that have the letters of a question and none of its words, for 35 ms.
 # Compiling the search to machine code would take longer than the search.
 SEARCH_SETTINGS: LiteralString = """

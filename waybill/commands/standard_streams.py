@@ -27,14 +27,11 @@ def report_failing_streams() -> None:
             os.open(os.devnull, unusable)
     # Each is None if it was closed when the interpreter started, whatever its type says.
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - open as long as the process
-    former_error = sys.stderr or sys.__stderr__ or open(2, "w", closefd=False)  # noqa: SIM115
-    # Of a file of its own: the former one may still know the descriptor as something else.
-    sys.stderr = StandardError(
-        open(2, "wb", closefd=False),  # noqa: SIM115
-        encoding=former_error.encoding,
-        errors=former_error.errors,
-        line_buffering=True,
-    )
+    sys.__stderr__ = sys.__stderr__ or open(2, "w", closefd=False)  # noqa: SIM115
+    former = sys.__stderr__
+    # Of a file of its own: the former one may still know the descriptor as one of another kind.
+    buffer = open(2, "wb", closefd=False)  # noqa: SIM115
+    sys.stderr = StandardError(buffer, encoding=former.encoding, errors=former.errors, line_buffering=True)
     sys.__stdout__ = sys.__stdout__ or open(1, "w", closefd=False)  # noqa: SIM115
     former = sys.__stdout__  # kept: collecting it would close the buffer that both use
     sys.stdout = StandardOutput(

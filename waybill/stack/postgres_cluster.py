@@ -36,9 +36,9 @@ _CONFIGURATION = {
     # Prefect's server holds up to 15, its runner and every flow run, command and gateway some more each.
     "max_connections": "120",
 }
-# What Postgres's cache may use of the machine's memory, and the bounds of it. The default of 128 MB leaves a batch of
-# documents waiting; a search over a million passages reads an index of 0.8 GB.
-_CACHE_SHARE = 1 / 8
+# Postgres's cache may use one of so many parts of the machine's memory, within these bounds. The default of 128 MB leaves
+# a batch of documents waiting; a search over a million passages reads an index of 0.8 GB.
+_CACHE_PARTS = 8
 _CACHE_LEAST_MB, _CACHE_MOST_MB = 256, 2048
 # A cluster that is being made; one that is found under such a name belongs to a killed command.
 _DRAFT_PREFIX = "postgres.new-"
@@ -82,7 +82,7 @@ def make_cluster(data: Path, account: ServerAccount | None) -> None:
 
 def shared_buffers_mb(memory_bytes: int) -> int:
     """Return how much memory Postgres's cache may use, on a machine with *memory_bytes*."""
-    return min(max(int(memory_bytes * _CACHE_SHARE) >> 20, _CACHE_LEAST_MB), _CACHE_MOST_MB)
+    return min(max(memory_bytes // _CACHE_PARTS >> 20, _CACHE_LEAST_MB), _CACHE_MOST_MB)
 
 
 def remove_drafts(data: Path) -> None:
