@@ -36,8 +36,8 @@ _CONFIGURATION = {
     # Prefect's server holds up to 15, its runner and every flow run, command and gateway some more each.
     "max_connections": "120",
 }
-# Postgres's cache may use one of so many parts of the machine's memory, within these bounds. The default of 128 MB leaves
-# a batch of documents waiting; a search over a million passages reads an index of 0.8 GB.
+# Postgres's cache may use one of so many parts of the machine's memory, within these bounds. The default of 128 MB
+# leaves a batch of documents waiting; a search over a million passages reads an index of 0.8 GB.
 _CACHE_PARTS = 8
 _CACHE_LEAST_MB, _CACHE_MOST_MB = 256, 2048
 # A cluster that is being made; one that is found under such a name belongs to a killed command.
